@@ -1,0 +1,39 @@
+"""Noises on the targets, which are class probabilities of shape (trials, batch, classes)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from noise_search.noises.registry import ANY_DATA, BOTH_KNOBS, Noise, TargetNoise, per_sample
+from noise_search.seeds import Draws
+
+
+def label_smoothing(targets: Tensor, magnitudes: Tensor, draws: Draws) -> Tensor:  # noqa: ARG001
+    """(1 - m) y + m / K for K classes; needs no draws of its own.
+
+    Args:
+        targets: Probabilities, (trials, batch, classes).
+        magnitudes: Share m of the target spread evenly over all classes, (trials, batch).
+        draws: Unused; every noise takes them.
+
+    Source: Szegedy et al. 2016, arXiv:1512.00567.
+    """
+    share = per_sample(magnitudes, targets)
+    return (1 - share) * targets + share / targets.shape[-1]
+
+
+TARGET_NOISES: dict[str, Noise[TargetNoise]] = {
+    "label_smoothing": Noise(
+        site="targets",
+        name="label_smoothing",
+        apply=label_smoothing,
+        unit="share of the target",
+        search=(0.01, 0.4),
+        log=False,
+        limit=1.0,
+        knobs=BOTH_KNOBS,
+        modalities=ANY_DATA,
+        source="Szegedy 2016, arXiv:1512.00567",
+        summary="spreads a share of each target evenly over all classes",
+    ),
+}

@@ -1,0 +1,193 @@
+"""What a sweep is asked to do, as plain frozen data. `config` makes it from Hydra's output and checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Interval
+
+Positive = Annotated[int, Ge(1)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+Mode = Literal["auto", "fused", "looped"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """Which data, and the seed of its split."""
+
+    name: str
+    split_seed: Annotated[int, Ge(0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model, with the parameters class that its registry entry names."""
+
+    name: str
+    parameters: Any
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSpec:
+    """Optimiser and learning rate over training.
+
+    Args:
+        name: An elementwise optimiser on the allow-list of `training.optimizers`.
+        lr: Peak learning rate.
+        options: Further arguments of the torch class, such as `betas`.
+        lr_schedule: constant, or half a cosine down to `final_fraction` of `lr`.
+        warmup_fraction: Share of training over which the rate rises from 0 to `lr`.
+    """
+
+    name: str
+    lr: Annotated[float, Gt(0)]
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    options: tuple[tuple[str, Any], ...] = ()
+    lr_schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_fraction: Fraction = 0.05
+    final_fraction: Fraction = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSpec:
+    """How one trial is trained and how often it is scored.
+
+    Args:
+        clip: Largest norm of a trial's gradient; None leaves it alone.
+        score_every: Epochs between two scorings; the last epoch is always scored.
+        mode, score_mode: fused (trials share one model) or looped; auto times both at sweep start.
+        threads: CPU threads of torch; None leaves its default.
+    """
+
+    epochs: Positive
+    batch_size: Annotated[int, Ge(2)]
+    clip: Annotated[float, Gt(0)] | None = None
+    score_every: Positive = 1
+    mode: Mode = "auto"
+    score_mode: Mode = "auto"
+    device: str = "auto"
+    threads: Positive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Searched number in [low, high], on a log scale or not."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Picked from a list."""
+
+    options: tuple[float | str, ...]
+
+
+Value = float | str | Range | Choices
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseBranch:
+    """What is searched for one noise, once that noise was picked.
+
+    Args:
+        magnitude, fraction, level: fraction and level are None for noises without that knob.
+        schedule: Kind of schedule, fixed or picked.
+        curves: Schedule kind -> parameter -> value.
+    """
+
+    magnitude: Value
+    fraction: Value | None
+    level: Value | None
+    schedule: Value
+    curves: Mapping[str, Mapping[str, Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSpace:
+    """At most one noise at a site: the names to pick from ("none" among them or not) and a branch for each."""
+
+    site: str
+    noises: tuple[str, ...]
+    branches: Mapping[str, NoiseBranch]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Search space over policies: one entry a site."""
+
+    sites: tuple[SiteSpace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveSpec:
+    """What Optuna maximises: `combined` is weight * clean + (1 - weight) * robust."""
+
+    name: Literal["combined"] = "combined"
+    weight: Fraction = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerSpec:
+    """Who proposes policies, and how many are asked at once."""
+
+    name: Literal["tpe"] = "tpe"
+    batch: Positive = 8
+    startup_trials: Positive = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSpec:
+    """Totals for the sweep, controls not counted."""
+
+    trials: Positive
+
+
+@dataclass(frozen=True, slots=True)
+class DriverSpec:
+    """How the driver cuts work into jobs; changes memory and speed, not numbers."""
+
+    cohort: Positive = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ControlsSpec:
+    """Fixed policies trained beside the trials: no noise always, constants and random policies as many."""
+
+    constants: Annotated[int, Ge(0)] = 6
+    random: Annotated[int, Ge(0)] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingSpec:
+    """Where MLflow keeps the runs: the experiment's name, or no tracking at all."""
+
+    enabled: bool = True
+    experiment: str = "noise_search"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSpec:
+    """One search, whole. `suite` is the frozen suite as `corruptions.suites` reads it."""
+
+    name: str
+    seed: Annotated[int, Ge(0)]
+    data: DataSpec
+    model: ModelSpec
+    optimizer: OptimizerSpec
+    space: Space
+    suite: Any
+    objective: ObjectiveSpec
+    sampler: SamplerSpec
+    budget: BudgetSpec
+    train: TrainSpec
+    driver: DriverSpec
+    controls: ControlsSpec
+    tracking: TrackingSpec
+    stopping: Literal["none"] = "none"
+    executor: Literal["inline"] = "inline"
+    raw: Mapping[str, Any] = field(default_factory=dict)

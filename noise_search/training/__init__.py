@@ -1,0 +1,29 @@
+"""Training of cohorts: jobs in, results and states out."""
+
+from __future__ import annotations
+
+from noise_search.training.job import (
+    Job,
+    Member,
+    Resolved,
+    Result,
+    Setup,
+    Workbench,
+    load_dataset,
+    make_workbench,
+    resolve_device,
+)
+from noise_search.training.loop import run_job
+
+__all__ = [
+    "Job",
+    "Member",
+    "Resolved",
+    "Result",
+    "Setup",
+    "Workbench",
+    "load_dataset",
+    "make_workbench",
+    "resolve_device",
+    "run_job",
+]

@@ -1,0 +1,167 @@
+"""Jobs, results, and the workbench a job runs on: plain frozen data in, plain data out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from noise_search.corruptions.suites import Suite
+from noise_search.data import DATASETS, Dataset, Split
+from noise_search.errors import CallerError
+from noise_search.evaluation import Yardstick, make_yardstick
+from noise_search.models import build_model
+from noise_search.policy import Policy
+from noise_search.spec import DataSpec, ModelSpec, OptimizerSpec, TrainSpec
+
+Resolved = Literal["fused", "looped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all jobs of a sweep share; names are looked up where the job runs."""
+
+    data: DataSpec
+    model: ModelSpec
+    optimizer: OptimizerSpec
+    train: TrainSpec
+    suite: Suite
+    mode: Resolved
+    score_mode: Resolved
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One slot of a job: the caller's name for it, the policy, the seed of all its draws."""
+
+    name: str
+    policy: Policy
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Members in slot order, trained together from one epoch to another."""
+
+    members: tuple[Member, ...]
+    from_epoch: int
+    to_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a job found out about one member.
+
+    Args:
+        scores: Named numbers at `epoch`: clean, robust, worst_family, drop, robust_weights and details.
+        cells: Kind -> accuracy at each severity; `clean` and `weights` among them.
+        history: One dictionary an epoch: epoch, lr, train/loss, magnitude/TERM, and scores where scored.
+        diverged: Whether loss or gradient stopped being finite; scores are then the finite worst.
+    """
+
+    member: str
+    epoch: int
+    seed: int
+    scores: Mapping[str, float]
+    cells: Mapping[str, list[float]]
+    history: tuple[Mapping[str, float], ...]
+    diverged: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Workbench:
+    """Data on the device, the model's skeleton and the yardstick: built once, used by every job of a sweep.
+
+    stochastic: Whether the model itself draws random numbers when training, as dropout does.
+    """
+
+    setup: Setup
+    dataset: Dataset
+    model: nn.Module
+    train: Split
+    yardstick: Yardstick
+    device: torch.device
+    dtype: torch.dtype
+    stochastic: bool
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, the last one possibly smaller."""
+        return math.ceil(len(self.train) / self.setup.train.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training, over which schedules and learning rates run."""
+        return self.steps_per_epoch * self.setup.train.epochs
+
+
+def make_workbench(
+    setup: Setup, *, dataset: Dataset | None = None, dtype: torch.dtype = torch.float32
+) -> Workbench:
+    """Load the data, draw the suite on its validation split, build the model's skeleton.
+
+    Args:
+        setup: Names and numbers.
+        dataset: Already loaded data; None loads `setup.data`.
+        dtype: Of inputs and parameters; float64 for comparisons with an oracle.
+
+    Raises:
+        CallerError: When a batch would hold a single sample, which batch norm cannot take.
+    """
+    data = dataset or load_dataset(setup.data)
+    device = resolve_device(setup.train.device)
+    train, validation = data.train.to(device, dtype), data.validation.to(device, dtype)
+    if len(train) % setup.train.batch_size == 1:
+        raise CallerError(
+            f"train.batch_size: {setup.train.batch_size} leaves a last batch of one of {len(train)} samples, "
+            f"got a remainder of 1; try {setup.train.batch_size + 2}"
+        )
+    model = skeleton(setup, data).to(device, dtype)
+    yardstick = make_yardstick(setup.suite, validation, data.classes)
+    return Workbench(
+        setup, data, model, train, yardstick, device, dtype, _draws_random_numbers(model, train.inputs[:2])
+    )
+
+
+def load_dataset(spec: DataSpec) -> Dataset:
+    """Load the data set that `spec` names."""
+    return DATASETS[spec.name].load(split_seed=spec.split_seed)
+
+
+def skeleton(setup: Setup, data: Dataset, *, seed: int = 0) -> nn.Module:
+    """Model of a sweep with initial weights of `seed`, on the CPU in float32."""
+    return build_model(setup.model.name, setup.model.parameters, data.statistics, seed=seed)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Device for `train.device`; "auto" is CUDA where there is one.
+
+    Raises:
+        CallerError: For a device that torch does not know or does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise CallerError(f"train.device: expected auto, cpu or a device at hand, got {name!r}") from error
+
+
+def _draws_random_numbers(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether a forward pass in train mode moves the global generator."""
+    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        before = _generator_state(inputs.device)
+        torch.func.functional_call(model.train(), buffers, (inputs,))
+        return not torch.equal(before, _generator_state(inputs.device))
+
+
+def _generator_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
