@@ -68,7 +68,7 @@ def looped_logits(model: nn.Module) -> Logits:
                 torch.cat(
                     [
                         functional_call(model, (_member(parameters, k), _member(buffers, k)), (chunk,))
-                        for chunk in images.split(LOOPED_CHUNK)
+                        for chunk in torch.split(images, LOOPED_CHUNK)
                     ]
                 )
                 for k in range(trials)
@@ -88,7 +88,7 @@ def fused_logits(model: nn.Module) -> Logits:
     together = vmap(one, in_dims=(0, 0, None), randomness="same")
 
     def predict(parameters: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
-        chunks = [together(parameters, buffers, chunk) for chunk in images.split(FUSED_CHUNK)]
+        chunks = [together(parameters, buffers, chunk) for chunk in torch.split(images, FUSED_CHUNK)]
         return torch.cat(chunks, dim=1)
 
     return predict
@@ -126,23 +126,16 @@ def weight_robustness(
     was_training = model.training
     model.eval()
     trials = len(next(iter(parameters.values())))
-    rows = [
-        _perturbed_accuracies(model, _member(parameters, k), _member(buffers, k), yardstick)
-        for k in range(trials)
-    ]
+    rows = [_perturbed_accuracies(model, _member(parameters, k), _member(buffers, k), yardstick) for k in range(trials)]
     model.train(was_training)
     return rows
 
 
-def _perturbed_accuracies(
-    model: nn.Module, parameters: Tensors, buffers: Tensors, yardstick: Yardstick
-) -> list[float]:
+def _perturbed_accuracies(model: nn.Module, parameters: Tensors, buffers: Tensors, yardstick: Yardstick) -> list[float]:
     suite = yardstick.suite
     return [
         sum(
-            _accuracy_with(
-                model, perturbed(parameters, strength, _weight_rng(suite, draw)), buffers, yardstick
-            )
+            _accuracy_with(model, perturbed(parameters, strength, _weight_rng(suite, draw)), buffers, yardstick)
             for draw in range(suite.weight_draws)
         )
         / suite.weight_draws

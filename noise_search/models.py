@@ -76,7 +76,11 @@ def cnn(statistics: InputStatistics, parameters: CnnParameters) -> nn.Module:
     channels, *size = statistics.shape
     layers: list[nn.Module] = []
     for width in parameters.channels:
-        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), _norm(parameters.norm, width), nn.ReLU()]
+        layers += [
+            nn.Conv2d(channels, width, 3, stride=2, padding=1),
+            _norm(parameters.norm, width),
+            nn.ReLU(),
+        ]
         channels, size = width, [(side + 1) // 2 for side in size]
     features = channels * size[0] * size[1]
     layers += [nn.Flatten(), nn.Linear(features, parameters.hidden), nn.ReLU()]

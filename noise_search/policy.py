@@ -7,7 +7,6 @@ registries, numbers are range-checked, and YAML tags are refused.
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,9 +152,7 @@ def policy_from_list(terms: object, where: str = "terms", *, modality: str | Non
     if not isinstance(terms, list):
         raise CallerError(f"{where}: expected a list of terms, got {terms!r}")
     mistakes = [
-        mistake
-        for index, term in enumerate(terms)
-        for mistake in _term_mistakes(f"{where}[{index}]", term, modality)
+        mistake for index, term in enumerate(terms) for mistake in _term_mistakes(f"{where}[{index}]", term, modality)
     ]
     raise_if_any(mistakes)
     return Policy(tuple(_term(term) for term in terms))
@@ -268,7 +265,7 @@ def save_card(card: Card, path: str | Path) -> None:
         with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".yaml", delete=False) as file:
             file.write(text)
         Path(file.name).chmod(0o644)
-        os.replace(file.name, target)
+        Path(file.name).replace(target)
     except OSError as error:
         raise CallerError(f"{target}: cannot write the card: {error.strerror}") from error
 

@@ -61,11 +61,15 @@ class Draws:
 
     def normal(self, draw: str, shape: Sequence[int]) -> Tensor:
         """Standard normal numbers, shape (trials or 1, *shape); 1 where all trials share one seed."""
-        return self._stacked(draw, lambda rng: torch.randn(tuple(shape), generator=rng, **self._kind()))
+        return self._stacked(
+            draw, lambda rng: torch.randn(tuple(shape), generator=rng, device=self.device, dtype=self.dtype)
+        )
 
     def uniform(self, draw: str, shape: Sequence[int]) -> Tensor:
         """Uniform numbers in [0, 1), shape (trials or 1, *shape); 1 where all trials share one seed."""
-        return self._stacked(draw, lambda rng: torch.rand(tuple(shape), generator=rng, **self._kind()))
+        return self._stacked(
+            draw, lambda rng: torch.rand(tuple(shape), generator=rng, device=self.device, dtype=self.dtype)
+        )
 
     def sample_normal(self, draw: str, trailing: Sequence[int] = ()) -> Tensor:
         """Standard normal numbers for each sample of the batch, shape (trials or 1, size, *trailing)."""
@@ -82,9 +86,6 @@ class Draws:
         then consume as many numbers as they need.
         """
         return [numpy_generator(seed, self.site, self.noise, draw, self.step) for seed in self.seeds]
-
-    def _kind(self) -> dict[str, object]:
-        return {"device": self.device, "dtype": self.dtype}
 
     def _stacked(self, draw: str, make: Callable[[torch.Generator], Tensor]) -> Tensor:
         unique = list(dict.fromkeys(self.seeds))

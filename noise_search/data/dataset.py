@@ -77,9 +77,9 @@ def stratified_split(labels: Tensor, shares: tuple[float, float], *, seed: int) 
         seed: Of the permutation within each class.
     """
     parts: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
-    for label in labels.unique().tolist():
+    for label in sorted(set(labels.tolist())):
         members = (labels == label).nonzero().squeeze(1)
-        order = torch.randperm(len(members), generator=generator(seed, "split", int(label)))
+        order = torch.randperm(len(members), generator=generator(seed, "split", label))
         sizes = [round(share * len(members)) for share in shares]
         cut = torch.split(members[order], [len(members) - sum(sizes), *sizes])
         for part, piece in zip(parts, cut, strict=True):

@@ -86,9 +86,7 @@ def noisy_batch(
     return Batch(inputs if input_range is None else inputs.clamp(*input_range), targets)
 
 
-def noisy_weights(
-    parameters: Mapping[str, Tensor], terms: Sequence[CohortTerm], *, step: int
-) -> dict[str, Tensor]:
+def noisy_weights(parameters: Mapping[str, Tensor], terms: Sequence[CohortTerm], *, step: int) -> dict[str, Tensor]:
     """Parameters (trials, ...) with every weight noise of the cohort; untouched ones are the same tensors."""
     noisy = dict(parameters)
     for term in _at("weights", WEIGHT_NOISES, terms):

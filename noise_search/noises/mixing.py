@@ -44,9 +44,7 @@ def _partner(draws: Draws) -> Tensor:
 def _own_weight(magnitudes: Tensor, draws: Draws) -> Tensor:
     """lam for each sample, shape (trials, batch), from a fresh generator of the same key for each trial."""
     alphas = magnitudes.detach().cpu().double().numpy()
-    weights = np.stack(
-        [_larger_share(alpha, rng) for alpha, rng in zip(alphas, draws.each_trial("lam"), strict=True)]
-    )
+    weights = np.stack([_larger_share(alpha, rng) for alpha, rng in zip(alphas, draws.each_trial("lam"), strict=True)])
     return torch.as_tensor(weights).to(device=magnitudes.device, dtype=magnitudes.dtype)
 
 

@@ -43,9 +43,7 @@ class TargetNoise(Protocol):
 class WeightNoise(Protocol):
     """Changes parameters: each (trials, ...), magnitudes (trials,), one for the whole batch."""
 
-    def __call__(
-        self, parameters: Mapping[str, Tensor], magnitudes: Tensor, draws: Draws
-    ) -> dict[str, Tensor]: ...
+    def __call__(self, parameters: Mapping[str, Tensor], magnitudes: Tensor, draws: Draws) -> dict[str, Tensor]: ...
 
 
 F_co = TypeVar("F_co", covariant=True)

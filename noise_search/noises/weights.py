@@ -26,9 +26,7 @@ def relative(parameters: Mapping[str, Tensor], magnitudes: Tensor, draws: Draws)
     Source: own, after Wu et al. 2020, arXiv:2004.05884 (perturbation relative to the layer's norm).
     """
     return {
-        name: _relative(weight, magnitudes, draws.normal(name, weight.shape[1:]))
-        if weight.dim() > 2
-        else weight
+        name: _relative(weight, magnitudes, draws.normal(name, weight.shape[1:])) if weight.dim() > 2 else weight
         for name, weight in parameters.items()
     }
 

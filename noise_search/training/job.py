@@ -100,9 +100,7 @@ class Workbench:
         return self.steps_per_epoch * self.setup.train.epochs
 
 
-def make_workbench(
-    setup: Setup, *, dataset: Dataset | None = None, dtype: torch.dtype = torch.float32
-) -> Workbench:
+def make_workbench(setup: Setup, *, dataset: Dataset | None = None, dtype: torch.dtype = torch.float32) -> Workbench:
     """Load the data, draw the suite on its validation split, build the model's skeleton.
 
     Args:

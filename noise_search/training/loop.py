@@ -143,9 +143,7 @@ def _initial(workbench: Workbench, seed: int) -> dict[str, Tensor]:
     return initial_state(model.to(workbench.device, workbench.dtype))
 
 
-def _trainer(
-    members: Sequence[Member], workbench: Workbench
-) -> Callable[[CohortState, int], list[dict[str, float]]]:
+def _trainer(members: Sequence[Member], workbench: Workbench) -> Callable[[CohortState, int], list[dict[str, float]]]:
     """Function that trains a cohort for one epoch and returns a row of history for each member."""
     setup, steps = workbench.setup, workbench.total_steps
     engine = (looped_engine if setup.mode == "looped" else fused_engine)(workbench.model.train())
@@ -193,9 +191,7 @@ def _step(
     losses, gradients, buffers = engine(weights, cohort.buffers, batch.inputs, batch.targets)
     clipped, norms = clip_per_trial(gradients, train.clip)
     cohort.alive &= losses.isfinite() & norms.isfinite()
-    for parameter, gradient in zip(
-        cohort.parameters.values(), masked(clipped, cohort.alive).values(), strict=True
-    ):
+    for parameter, gradient in zip(cohort.parameters.values(), masked(clipped, cohort.alive).values(), strict=True):
         parameter.grad = gradient
     cohort.buffers = buffers
     cohort.optimizer.param_groups[0]["lr"] = rate
@@ -208,7 +204,7 @@ def _batches(workbench: Workbench, seeds: Sequence[int], epoch: int) -> Iterator
     size = workbench.setup.train.batch_size
     unique = list(dict.fromkeys(seeds))
     slot_of = [unique.index(seed) for seed in seeds]
-    orders = [_order(workbench, seed, epoch).split(size) for seed in unique]
+    orders = [torch.split(_order(workbench, seed, epoch), size) for seed in unique]
     targets = F.one_hot(workbench.train.labels, workbench.dataset.classes).to(workbench.dtype)
     for indices in zip(*orders, strict=True):
         inputs = _spread([workbench.train.inputs[index] for index in indices], slot_of)

@@ -1,0 +1,9 @@
+"""Configuration: Hydra composes it, `build` checks it and makes it typed."""
+
+from __future__ import annotations
+
+from noise_search.config.checks import build, check
+from noise_search.config.compose import collect, compose, config_folder
+from noise_search.config.spaces import parse_space
+
+__all__ = ["build", "check", "collect", "compose", "config_folder", "parse_space"]

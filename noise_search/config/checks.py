@@ -1,0 +1,218 @@
+"""From a composed dictionary to a `SweepSpec`: types and ranges checked, every mistake reported at once."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from noise_search.config.spaces import parse_space
+from noise_search.corruptions.suites import suite_from_mapping
+from noise_search.data import DATASETS
+from noise_search.errors import CallerError, expected_one_of, raise_if_any
+from noise_search.models import MODELS
+from noise_search.spec import (
+    BudgetSpec,
+    ControlsSpec,
+    DataSpec,
+    DriverSpec,
+    ModelSpec,
+    ObjectiveSpec,
+    OptimizerSpec,
+    SamplerSpec,
+    SweepSpec,
+    TrackingSpec,
+    TrainSpec,
+)
+from noise_search.training.optimizers import OPTIMIZERS, make_optimizer
+
+T = TypeVar("T")
+_NODES: dict[str, type[Any]] = {
+    "objective": ObjectiveSpec,
+    "sampler": SamplerSpec,
+    "budget": BudgetSpec,
+    "train": TrainSpec,
+    "driver": DriverSpec,
+    "controls": ControlsSpec,
+    "tracking": TrackingSpec,
+}
+_OTHERS = (
+    "name",
+    "seed",
+    "data",
+    "model",
+    "optimizer",
+    "space",
+    "suite",
+    "stopping",
+    "executor",
+    "store",
+    "experiment",
+)
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+def check(config: Mapping[str, Any]) -> list[str]:
+    """Every mistake in a composed configuration; an empty list for a sound one."""
+    try:
+        build(config)
+    except CallerError as error:
+        return list(error.mistakes)
+    return []
+
+
+def build(config: Mapping[str, Any]) -> SweepSpec:
+    """Spec of a sweep from a composed configuration; `name` is still empty where the configuration has none.
+
+    Raises:
+        CallerError: With every mistake, each naming its key, the value and what is allowed.
+    """
+    mistakes = [expected_one_of("configuration", [*_NODES, *_OTHERS], key) for key in config if key not in _known()]
+    mistakes += [f"{path}: expected a finite number, got {value!r}" for path, value in _not_finite(config, "")]
+    raise_if_any(mistakes)
+    parts: dict[str, Any] = {
+        name: _collect(mistakes, partial(_typed, kind, config.get(name), name)) for name, kind in _NODES.items()
+    }
+    data = _collect(mistakes, partial(_data, config.get("data")))
+    modality = DATASETS[data.name].modality if data else None
+    parts |= {
+        "name": _collect(mistakes, partial(_name, config.get("name"))),
+        "seed": _collect(mistakes, partial(_whole, config.get("seed"), "seed")),
+        "data": data,
+        "model": _collect(mistakes, partial(_model, config.get("model"), data)),
+        "optimizer": _collect(mistakes, partial(_optimizer, config.get("optimizer"))),
+        "space": _collect(mistakes, partial(parse_space, config.get("space"), modality=modality)),
+        "suite": _collect(mistakes, partial(_suite, config.get("suite"), modality)),
+        "stopping": _collect(mistakes, partial(_only, config.get("stopping"), "stopping", "none")),
+        "executor": _collect(mistakes, partial(_only, config.get("executor"), "executor", "inline")),
+    }
+    raise_if_any(mistakes)
+    return SweepSpec(**parts, raw=config)
+
+
+def _known() -> set[str]:
+    return {*_NODES, *_OTHERS}
+
+
+def _collect(mistakes: list[str], make: Callable[[], T]) -> T | None:
+    try:
+        return make()
+    except CallerError as error:
+        mistakes.extend(error.mistakes)
+        return None
+
+
+def _typed(kind: type[T], node: object, where: str) -> T:
+    """Validate a mapping against a dataclass: unknown keys, types and ranges."""
+    if not isinstance(node, Mapping):
+        raise CallerError(f"{where}: expected a mapping, got {node!r}")
+    assert is_dataclass(kind)
+    names = [field.name for field in fields(kind)]
+    unknown = [expected_one_of(where, names, key) for key in node if key not in names]
+    try:
+        # Through JSON, because only there does strict mode take a list for a tuple and an int for a float.
+        value: T = TypeAdapter(kind).validate_json(
+            json.dumps({key: value for key, value in node.items() if key in names}), strict=True
+        )
+    except ValidationError as error:
+        raise CallerError(*unknown, *(_message(where, detail) for detail in error.errors())) from error
+    raise_if_any(unknown)
+    return value
+
+
+def _message(where: str, detail: Any) -> str:
+    path = ".".join([where, *(str(part) for part in detail["loc"])])
+    if detail["type"] == "missing":
+        return f"{path}: expected a value, got none"
+    expected = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"{path}: expected {expected}, got {detail['input']!r}"
+
+
+def _data(node: object) -> DataSpec:
+    spec = _typed(DataSpec, node, "data")
+    if spec.name not in DATASETS:
+        raise CallerError(expected_one_of("data.name", DATASETS, spec.name))
+    return spec
+
+
+def _model(node: object, data: DataSpec | None) -> ModelSpec:
+    if not isinstance(node, Mapping) or node.get("name") not in MODELS:
+        name = node.get("name") if isinstance(node, Mapping) else node
+        raise CallerError(expected_one_of("model.name", MODELS, name))
+    entry = MODELS[node["name"]]
+    parameters = _typed(entry.parameters, {key: value for key, value in node.items() if key != "name"}, "model")
+    dimensions = DATASETS[data.name].dimensions if data else None
+    if entry.dimensions is not None and dimensions is not None and dimensions not in entry.dimensions:
+        raise CallerError(
+            f"model.name: {node['name']} takes samples of {list(entry.dimensions)} dimensions, "
+            f"got data of {dimensions}; choose another model"
+        )
+    return ModelSpec(node["name"], parameters)
+
+
+def _optimizer(node: object) -> OptimizerSpec:
+    if not isinstance(node, Mapping):
+        raise CallerError(f"optimizer: expected a mapping, got {node!r}")
+    if node.get("name") not in OPTIMIZERS:
+        raise CallerError(expected_one_of("optimizer.name", OPTIMIZERS, node.get("name")))
+    options = node.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise CallerError(f"optimizer.options: expected a mapping, got {options!r}")
+    spec = _typed(OptimizerSpec, {**node, "options": []}, "optimizer")
+    pairs = tuple((str(key), tuple(v) if isinstance(v, list) else v) for key, v in sorted(options.items()))
+    complete = OptimizerSpec(
+        spec.name,
+        spec.lr,
+        spec.weight_decay,
+        pairs,
+        spec.lr_schedule,
+        spec.warmup_fraction,
+        spec.final_fraction,
+    )
+    make_optimizer(complete, [torch.zeros(1, requires_grad=True)])  # does torch take the options?
+    return complete
+
+
+def _suite(node: object, modality: str | None) -> Any:
+    if not isinstance(node, Mapping):
+        raise CallerError(f"suite: expected a mapping, got {node!r}")
+    suite = suite_from_mapping(node, "suite")
+    if modality is not None and suite.modality != modality:
+        raise CallerError(f"suite: expected one for {modality}, got {suite.name} for {suite.modality}")
+    return suite
+
+
+def _name(node: object) -> str:
+    if node is None:
+        return ""
+    if isinstance(node, str) and 0 < len(node) <= 100 and set(node) <= _NAME_CHARACTERS and node[0] not in "-.":
+        return node
+    allowed = "up to 100 letters, digits, '-', '_' and '.', the first no '-' or '.'"
+    raise CallerError(f"name: expected {allowed}, got {node!r}")
+
+
+def _whole(node: object, where: str) -> int:
+    if isinstance(node, int) and not isinstance(node, bool) and node >= 0:
+        return node
+    raise CallerError(f"{where}: expected a whole number of at least 0, got {node!r}")
+
+
+def _only(node: object, where: str, allowed: str) -> str:
+    name = node.get("name") if isinstance(node, Mapping) else node
+    if name != allowed:
+        raise CallerError(expected_one_of(f"{where}.name", [allowed], name))
+    return allowed
+
+
+def _not_finite(node: object, path: str) -> Iterator[tuple[str, float]]:
+    if isinstance(node, float) and not math.isfinite(node):
+        yield path, node
+    entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in entries:
+        yield from _not_finite(value, f"{path}.{key}" if path else str(key))

@@ -1,0 +1,34 @@
+"""The store: noise_search's own database of sweeps, and Optuna's beside it."""
+
+from noise_search.store.leases import LeaseLost
+from noise_search.store.locations import Location, locate
+from noise_search.store.records import (
+    JobRecord,
+    MemberRecord,
+    NewMember,
+    NewResult,
+    OutboxEntry,
+    OutboxRecord,
+    ResultRecord,
+    SweepRecord,
+)
+from noise_search.store.repository import Store, create_schema, open_store
+from noise_search.store.writing import Writer
+
+__all__ = [
+    "JobRecord",
+    "LeaseLost",
+    "Location",
+    "MemberRecord",
+    "NewMember",
+    "NewResult",
+    "OutboxEntry",
+    "OutboxRecord",
+    "ResultRecord",
+    "Store",
+    "SweepRecord",
+    "Writer",
+    "create_schema",
+    "locate",
+    "open_store",
+]

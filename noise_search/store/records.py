@@ -1,0 +1,172 @@
+"""What goes into the store and comes out of it: plain frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecord:
+    """One sweep.
+
+    Args:
+        id: Key in the store.
+        name: Unique in the store.
+        digest, identity: Hash of what the sweep is, and that written out.
+        config: Whole configuration as composed.
+        state: `running`, `complete`, `interrupted` or `failed`.
+        train_mode, score_mode: How cohorts train and are scored; None until measured.
+        bitwise: Whether a trial gives the same bits in every cohort; None until probed.
+        budget_trials: Total of searched trials.
+        created_at, finished_at: In UTC.
+        seconds: Sum over its finished jobs.
+    """
+
+    id: int
+    name: str
+    digest: str
+    identity: dict[str, object]
+    config: dict[str, object]
+    state: str
+    train_mode: str | None
+    score_mode: str | None
+    bitwise: bool | None
+    budget_trials: int
+    created_at: datetime
+    finished_at: datetime | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewMember:
+    """A trial or a control to be trained; exactly one of `number` and `control` is set.
+
+    Args:
+        number: Optuna's number of the trial.
+        control: Name of the control.
+        parameters: What was asked for, by parameter name.
+        policy: Its terms, as in a card.
+    """
+
+    number: int | None
+    control: str | None
+    parameters: dict[str, object]
+    policy: list[dict[str, object]]
+
+    def __post_init__(self) -> None:
+        if (self.number is None) == (self.control is None):
+            raise ValueError(f"member: expected a number or a control, got {self.number!r} and {self.control!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """A trial or control of a sweep.
+
+    Args:
+        id, sweep_id: Keys in the store.
+        number, control, parameters, policy: As in `NewMember`.
+        state: `waiting`, `running`, `complete`, `stopped`, `infeasible` or `failed`.
+        reason: Why it stopped, failed or diverged.
+        told: Whether Optuna knows its outcome.
+        started_at: Start of its first job, in UTC.
+        finished_at: When it reached one of the last four states, in UTC.
+    """
+
+    id: int
+    sweep_id: int
+    number: int | None
+    control: str | None
+    parameters: dict[str, object]
+    policy: list[dict[str, object]]
+    state: str
+    reason: str | None
+    told: bool
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewResult:
+    """Scores of one member at one epoch, and the state they leave it in.
+
+    Args:
+        member_id: Key of the member.
+        epoch: Epoch it was scored after.
+        seed: Seed it was trained with.
+        state, reason: Those of the member from now on.
+        scores: Named numbers (`clean`, `robust`, ...); any may be NaN or infinite.
+        cells: Accuracy per severity, by kind of corruption.
+        history: One entry per epoch trained in this job.
+        seconds: Its share of the job.
+    """
+
+    member_id: int
+    epoch: int
+    seed: int
+    state: str
+    reason: str | None
+    scores: dict[str, float]
+    cells: dict[str, list[float]]
+    history: list[dict[str, float]]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRecord:
+    """Scores of one member at one epoch, as in `NewResult`; `created_at` in UTC."""
+
+    id: int
+    member_id: int
+    epoch: int
+    seed: int
+    scores: dict[str, float]
+    cells: dict[str, list[float]]
+    history: list[dict[str, float]]
+    seconds: float
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """Members trained together from one rung to another.
+
+    Args:
+        id, sweep_id: Keys in the store.
+        members: Keys of the members in slot order.
+        from_epoch, to_epoch: Epochs before and after.
+        state: `running`, `done` or `abandoned`.
+        started_at, finished_at: In UTC.
+        epochs_trained, samples_scored: Summed over members.
+    """
+
+    id: int
+    sweep_id: int
+    members: tuple[int, ...]
+    from_epoch: int
+    to_epoch: int
+    state: str
+    started_at: datetime
+    finished_at: datetime | None
+    epochs_trained: int
+    samples_scored: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """Something the tracking mirror is to show; `key` is unique in its sweep."""
+
+    key: str
+    kind: str
+    payload: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRecord:
+    """An `OutboxEntry` in the store. Its `id` changes when its payload is replaced."""
+
+    id: int
+    sweep_id: int
+    key: str
+    kind: str
+    payload: dict[str, object]

@@ -1,0 +1,207 @@
+"""Reading a store, starting sweeps in it and taking the lease to drive one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from noise_search.errors import CallerError, expected_one_of
+from noise_search.store import leases
+from noise_search.store.engines import connect_engine, readers, writers
+from noise_search.store.locations import Location
+from noise_search.store.records import (
+    JobRecord,
+    MemberRecord,
+    OutboxRecord,
+    ResultRecord,
+    SweepRecord,
+)
+from noise_search.store.rows import job_record, member_record, outbox_record, result_record, sweep_record
+from noise_search.store.schema import check_schema, create_schema, optuna_storage
+from noise_search.store.tables import JobMemberRow, JobRow, MemberRow, OutboxRow, ResultRow, SweepRow
+from noise_search.store.writing import Writer
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+__all__ = ["Store", "Writer", "create_schema", "open_store"]
+
+
+def open_store(location: Location, *, create: bool) -> Store:
+    """Store at `location`; with `create` it is made first, or brought up to date.
+
+    Raises:
+        CallerError: The store is missing, of another version, or cannot be used (see `create_schema`).
+    """
+    if create:
+        create_schema(location)
+    store = Store(location)
+    try:
+        store.check()
+    except CallerError:
+        store.close()
+        raise
+    return store
+
+
+class Store:
+    """Sweeps and what came of them, for anybody to read; `take_lease` for writing.
+
+    May be used by several threads. Close it, or use it as a context manager.
+
+    Args:
+        location: Where it lies. The databases must exist: see `open_store`.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._engine = connect_engine(location.search_url)
+        self._reading = readers(self._engine)
+        self._writing = writers(self._engine)
+        self._optuna: RDBStorage | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection, Optuna's too; release leases before."""
+        if self._optuna is not None:
+            self._optuna.remove_session()
+            self._optuna.engine.dispose()
+        self._engine.dispose()
+
+    def check(self) -> None:
+        """Refuse a store that is missing or of another version, by a `CallerError`."""
+        check_schema(self.location, self._engine)
+
+    def find_sweep(self, name: str) -> SweepRecord | None:
+        """Sweep of that name, or None."""
+        with self._reading() as session:
+            row = session.scalar(select(SweepRow).where(SweepRow.name == name))
+            return None if row is None else sweep_record(row)
+
+    def sweep(self, name: str) -> SweepRecord:
+        """Sweep of that name.
+
+        Raises:
+            CallerError: There is none; says which there are.
+        """
+        if found := self.find_sweep(name):
+            return found
+        names = [sweep.name for sweep in self.sweeps()]
+        if not names:
+            raise CallerError(f"sweep: expected the name of a sweep, got {name!r}; {self.location.folder} has none yet")
+        raise CallerError(expected_one_of("sweep", names, name))
+
+    def sweeps(self) -> list[SweepRecord]:
+        """Every sweep, oldest first."""
+        with self._reading() as session:
+            return [sweep_record(row) for row in session.scalars(select(SweepRow).order_by(SweepRow.id))]
+
+    def members(self, sweep_id: int) -> list[MemberRecord]:
+        """Members of a sweep: controls as they were added, then trials by number."""
+        query = select(MemberRow).where(MemberRow.sweep_id == sweep_id)
+        order = (MemberRow.number.is_not(None), MemberRow.number, MemberRow.id)
+        with self._reading() as session:
+            return [member_record(row) for row in session.scalars(query.order_by(*order))]
+
+    def results(self, sweep_id: int) -> list[ResultRecord]:
+        """Results of a sweep, in the order they came."""
+        query = select(ResultRow).join(MemberRow).where(MemberRow.sweep_id == sweep_id)
+        with self._reading() as session:
+            return [result_record(row) for row in session.scalars(query.order_by(ResultRow.id))]
+
+    def latest_results(self, sweep_id: int) -> dict[int, ResultRecord]:
+        """Result at the last epoch each member was scored at, by member id; of several seeds the newest."""
+        by_epoch = sorted(self.results(sweep_id), key=lambda result: result.epoch)
+        return {result.member_id: result for result in by_epoch}
+
+    def jobs(self, sweep_id: int) -> list[JobRecord]:
+        """Jobs of a sweep, oldest first."""
+        of_sweep = JobRow.sweep_id == sweep_id
+        slots = select(JobMemberRow).join(JobRow).where(of_sweep).order_by(JobMemberRow.slot)
+        members: dict[int, list[int]] = {}
+        with self._reading() as session:
+            for slot in session.scalars(slots):
+                members.setdefault(slot.job_id, []).append(slot.member_id)
+            rows = session.scalars(select(JobRow).where(of_sweep).order_by(JobRow.id))
+            return [job_record(row, members.get(row.id, [])) for row in rows]
+
+    def create_sweep(
+        self,
+        *,
+        name: str,
+        digest: str,
+        identity: dict[str, object],
+        config: dict[str, object],
+        budget_trials: int,
+    ) -> SweepRecord:
+        """Store a new sweep, `running` and driven by nobody yet.
+
+        Raises:
+            CallerError: The name is taken.
+        """
+        row = SweepRow(
+            name=name,
+            digest=digest,
+            identity=identity,
+            config=config,
+            budget_trials=budget_trials,
+            state="running",
+            created_at=datetime.now(UTC),
+        )
+        try:
+            with self._writing.begin() as session:
+                session.add(row)
+        except IntegrityError as error:
+            raise CallerError(
+                f"name: expected one that is new, got {name!r}, a sweep in {self.location.folder}; "
+                "continue that sweep, or choose another name"
+            ) from error
+        return sweep_record(row)
+
+    def take_lease(self, sweep_id: int, *, owner: str | None = None, lease_seconds: float = 60) -> Writer:
+        """Become the only driver of a sweep, until `Writer.release`.
+
+        A lease is taken over at once if it has expired or its owner, a process of this machine, is dead.
+
+        Args:
+            sweep_id: Key of the sweep.
+            owner: Name to hold it under, this process by default.
+            lease_seconds: How long a lease lasts that is not renewed.
+
+        Raises:
+            CallerError: Somebody drives it; says who and until when.
+        """
+        with self._writing.begin() as session:
+            generation = leases.claim(session, sweep_id, owner or leases.this_process(), lease_seconds)
+        return Writer(self._writing, sweep_id, generation, lease_seconds)
+
+    def unsent(self, sweep_id: int, limit: int = 50) -> list[OutboxRecord]:
+        """What the tracking mirror has yet to show, in the order it was first enqueued."""
+        query = select(OutboxRow).where(OutboxRow.sweep_id == sweep_id, OutboxRow.sent_at.is_(None))
+        with self._reading() as session:
+            rows = session.scalars(query.order_by(OutboxRow.position).limit(limit))
+            return [outbox_record(row) for row in rows]
+
+    def mark_sent(self, ids: Iterable[int]) -> None:
+        """Record that the mirror shows these; an entry replaced since it was read stays unsent."""
+        sent = update(OutboxRow).where(OutboxRow.id.in_(list(ids))).values(sent_at=datetime.now(UTC))
+        with self._writing.begin() as session:
+            session.execute(sent)
+
+    def optuna_storage(self) -> RDBStorage:
+        """Optuna's storage of this store: one object for all calls, closed with the store."""
+        if self._optuna is None:
+            self._optuna = optuna_storage(self.location)
+        return self._optuna

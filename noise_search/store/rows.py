@@ -1,0 +1,39 @@
+"""From rows of the tables to plain records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from noise_search.store.records import JobRecord, MemberRecord, OutboxRecord, ResultRecord, SweepRecord
+from noise_search.store.tables import JobRow, MemberRow, OutboxRow, ResultRow, SweepRow
+
+
+def sweep_record(row: SweepRow) -> SweepRecord:
+    """Record of a sweep, without its lease."""
+    return SweepRecord(**_shared(SweepRecord, row))
+
+
+def member_record(row: MemberRow) -> MemberRecord:
+    """Record of a member."""
+    return MemberRecord(**_shared(MemberRecord, row))
+
+
+def result_record(row: ResultRow) -> ResultRecord:
+    """Record of a result."""
+    return ResultRecord(**_shared(ResultRecord, row))
+
+
+def job_record(row: JobRow, members: Sequence[int]) -> JobRecord:
+    """Record of a job of these members."""
+    return JobRecord(**_shared(JobRecord, row, without="members"), members=tuple(members))
+
+
+def outbox_record(row: OutboxRow) -> OutboxRecord:
+    """Record of something to be sent."""
+    return OutboxRecord(**_shared(OutboxRecord, row))
+
+
+def _shared(kind: type[Any], row: object, without: str = "") -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in fields(kind) if field.name != without}

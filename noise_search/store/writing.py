@@ -1,0 +1,279 @@
+"""What the driver of a sweep writes, every time under its lease."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self, TypedDict, Unpack
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from noise_search.store import leases
+from noise_search.store.records import MemberRecord, NewMember, NewResult, OutboxEntry
+from noise_search.store.rows import member_record
+from noise_search.store.tables import (
+    FINAL_STATES,
+    JobMemberRow,
+    JobRow,
+    MemberRow,
+    OutboxRow,
+    ResultRow,
+    SweepRow,
+    encoded,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class SweepChanges(TypedDict, total=False):
+    """What `Writer.update_sweep` may set."""
+
+    state: str
+    train_mode: str | None
+    score_mode: str | None
+    bitwise: bool | None
+    budget_trials: int
+    finished_at: datetime | None
+
+
+class Writer:
+    """Everything a driver writes about one sweep; made by `Store.take_lease`.
+
+    Each call is one transaction, which first checks that the lease is still ours and raises `LeaseLost`,
+    having changed nothing, if it is not. A daemon thread renews the lease every third of `lease_seconds`
+    until `release`, or the end of a `with` block. Calls may come from several threads.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session], sweep_id: int, generation: int, lease_seconds: float) -> None:
+        self.sweep_id = sweep_id
+        self.generation = generation
+        self._sessions = sessions
+        self._lease_seconds = lease_seconds
+        self._released = threading.Event()
+        self._renewal = threading.Thread(target=self._keep_renewing, name=f"lease-{sweep_id}", daemon=True)
+        self._renewal.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def add_members(self, members: Sequence[NewMember]) -> list[MemberRecord]:
+        """Store trials and controls, in the order given; those already there are returned as they are."""
+        with self._transaction() as session:
+            rows = [self._find_member(session, member) or self._add_member(session, member) for member in members]
+            return [member_record(row) for row in rows]
+
+    def start_job(self, member_ids: Sequence[int], *, from_epoch: int, to_epoch: int) -> int:
+        """Record a job of these members in slot order, which are `running` from now on; returns its id."""
+        now = datetime.now(UTC)
+        with self._transaction() as session:
+            for row in self._members(session, member_ids).values():
+                row.state = "running"
+                row.started_at = row.started_at or now
+            job = JobRow(sweep_id=self.sweep_id, from_epoch=from_epoch, to_epoch=to_epoch, started_at=now)
+            session.add(job)
+            session.flush()
+            session.add_all(
+                JobMemberRow(job_id=job.id, slot=slot, member_id=member_id) for slot, member_id in enumerate(member_ids)
+            )
+            return job.id
+
+    def finish_job(
+        self,
+        job_id: int,
+        results: Sequence[NewResult],
+        outbox: Sequence[OutboxEntry],
+        *,
+        epochs_trained: int,
+        samples_scored: int,
+        seconds: float,
+    ) -> None:
+        """Store all that came of a running job: all of it or, whatever happens, nothing.
+
+        A result that is there already (same member, epoch and seed) keeps its scores. The last of a member's
+        results sets its state; a member of the job without one waits again.
+
+        Raises:
+            ValueError: The job is not a running one of this sweep, or a result is of another sweep's member.
+        """
+        with self._transaction() as session:
+            job = self._running_job(session, job_id)
+            members = self._members(session, {result.member_id for result in results})
+            _make_wait(session, _slots(session, [job_id]))
+            for result in results:
+                _add_result(session, result)
+                _set_outcome(members[result.member_id], result)
+            job.state, job.finished_at = "done", datetime.now(UTC)
+            job.epochs_trained, job.samples_scored = epochs_trained, samples_scored
+            session.get_one(SweepRow, self.sweep_id).seconds += seconds
+            self._enqueue(session, outbox)
+
+    def abandon_running_jobs(self) -> list[int]:
+        """Give up the jobs a dead driver left; returns their members, which wait again."""
+        running = select(JobRow).where(JobRow.sweep_id == self.sweep_id, JobRow.state == "running")
+        with self._transaction() as session:
+            jobs = session.scalars(running.order_by(JobRow.id)).all()
+            for job in jobs:
+                job.state, job.finished_at = "abandoned", datetime.now(UTC)
+            member_ids = list(dict.fromkeys(_slots(session, [job.id for job in jobs])))
+            _make_wait(session, member_ids)
+            return member_ids
+
+    def mark_told(self, member_ids: Iterable[int]) -> None:
+        """Record that Optuna knows the outcome of these members."""
+        with self._transaction() as session:
+            for row in self._members(session, member_ids).values():
+                row.told = True
+
+    def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
+        """Leave entries for the tracking mirror.
+
+        One whose key is there already is left alone if it says the same, else replaced, to be sent (again).
+        It then has a new id, so that `Store.mark_sent` for the old one, still under way, does not touch it;
+        it keeps its place in the queue.
+        """
+        with self._transaction() as session:
+            self._enqueue(session, entries)
+
+    def update_sweep(self, **changes: Unpack[SweepChanges]) -> None:
+        """Set columns of the sweep."""
+        if unknown := changes.keys() - SweepChanges.__annotations__.keys():
+            raise TypeError(f"update_sweep: expected some of {sorted(SweepChanges.__annotations__)}, got {unknown}")
+        with self._transaction() as session:
+            row = session.get_one(SweepRow, self.sweep_id)
+            for name, value in changes.items():
+                setattr(row, name, value)
+
+    def renew(self) -> None:
+        """Let the lease last for its full time from now."""
+        with self._transaction() as session:
+            leases.extend(session, self.sweep_id, self._lease_seconds)
+
+    def release(self) -> None:
+        """Stop renewing and let others drive; does nothing to a lease that is lost or released already."""
+        if self._released.is_set():
+            return
+        self._released.set()
+        self._renewal.join()
+        with self._sessions.begin() as session:
+            leases.give_back(session, self.sweep_id, self.generation)
+
+    def _keep_renewing(self) -> None:
+        while not self._released.wait(self._lease_seconds / 3):
+            try:
+                self.renew()
+            except leases.LeaseLost as error:
+                _log.warning("%s", error)
+                return
+            except OperationalError as error:
+                # The disk may be full or the database blocked for now; the lease outlasts two such tries.
+                _log.warning("lease of sweep %d not renewed, trying again: %s", self.sweep_id, error.orig)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with self._sessions.begin() as session:
+            leases.hold(session, self.sweep_id, self.generation)
+            yield session
+
+    def _find_member(self, session: Session, member: NewMember) -> MemberRow | None:
+        same = MemberRow.number == member.number if member.control is None else MemberRow.control == member.control
+        return session.scalar(select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, same))
+
+    def _add_member(self, session: Session, member: NewMember) -> MemberRow:
+        row = MemberRow(
+            sweep_id=self.sweep_id,
+            number=member.number,
+            control=member.control,
+            parameters=member.parameters,
+            policy=member.policy,
+        )
+        session.add(row)
+        session.flush()
+        return row
+
+    def _members(self, session: Session, member_ids: Iterable[int]) -> Mapping[int, MemberRow]:
+        wanted = set(member_ids)
+        query = select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, MemberRow.id.in_(wanted))
+        found = {row.id: row for row in session.scalars(query)}
+        if missing := wanted - found.keys():
+            raise ValueError(f"member_ids: expected members of sweep {self.sweep_id}, got {sorted(missing)}")
+        return found
+
+    def _running_job(self, session: Session, job_id: int) -> JobRow:
+        job = session.get(JobRow, job_id)
+        if job is None or job.sweep_id != self.sweep_id or job.state != "running":
+            state = "none" if job is None else f"one of sweep {job.sweep_id} that is {job.state}"
+            raise ValueError(f"job {job_id}: expected a running job of sweep {self.sweep_id}, got {state}")
+        return job
+
+    def _enqueue(self, session: Session, entries: Sequence[OutboxEntry]) -> None:
+        of_sweep = OutboxRow.sweep_id == self.sweep_id
+        last = session.scalar(select(func.max(OutboxRow.position)).where(of_sweep)) or 0
+        for position, entry in enumerate(entries, start=last + 1):
+            old = session.scalar(select(OutboxRow).where(of_sweep, OutboxRow.key == entry.key))
+            if old is not None and _says_the_same(old, entry):
+                continue
+            if old is not None:
+                session.delete(old)
+                session.flush()
+            session.add(
+                OutboxRow(
+                    sweep_id=self.sweep_id,
+                    position=position if old is None else old.position,
+                    key=entry.key,
+                    kind=entry.kind,
+                    payload=entry.payload,
+                )
+            )
+
+
+def _says_the_same(row: OutboxRow, entry: OutboxEntry) -> bool:
+    # As they are written: NaN differs from itself, a list from a tuple.
+    return row.kind == entry.kind and encoded(row.payload) == encoded(entry.payload)
+
+
+def _slots(session: Session, job_ids: Sequence[int]) -> list[int]:
+    query = select(JobMemberRow.member_id).where(JobMemberRow.job_id.in_(job_ids))
+    return list(session.scalars(query.order_by(JobMemberRow.job_id, JobMemberRow.slot)))
+
+
+def _make_wait(session: Session, member_ids: Sequence[int]) -> None:
+    running = MemberRow.id.in_(member_ids) & (MemberRow.state == "running")
+    session.execute(update(MemberRow).where(running).values(state="waiting"))
+
+
+def _add_result(session: Session, result: NewResult) -> None:
+    same = (
+        ResultRow.member_id == result.member_id,
+        ResultRow.epoch == result.epoch,
+        ResultRow.seed == result.seed,
+    )
+    if session.scalar(select(ResultRow.id).where(*same)) is not None:
+        return
+    session.add(
+        ResultRow(
+            member_id=result.member_id,
+            epoch=result.epoch,
+            seed=result.seed,
+            scores=result.scores,
+            cells=result.cells,
+            history=result.history,
+            seconds=result.seconds,
+            created_at=datetime.now(UTC),
+        )
+    )
+
+
+def _set_outcome(member: MemberRow, result: NewResult) -> None:
+    member.state, member.reason = result.state, result.reason
+    member.finished_at = datetime.now(UTC) if result.state in FINAL_STATES else None

@@ -1,0 +1,302 @@
+"""Write a sweep's messages into MLflow: a run for the sweep, a nested run for each trial and control.
+
+    experiment                      artifacts under the sink's folder
+      run  SWEEP                    tag noise_search.sweep = SWEEP
+        run  trial 3                + tag noise_search.member = "trial 3", mlflow.parentRunId
+        run  control no_noise
+
+Runs are found by their tags, created with them in one transaction, and filled by calls that MLflow takes
+twice without harm: parameters with equal values, metrics with the same times, tags, status and files. So a
+message that was interrupted anywhere is completed by sending it again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from math import isinf
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from noise_search.errors import CallerError
+from noise_search.tracking.messages import (
+    MEMBER_TAG,
+    SWEEP_TAG,
+    MemberFinished,
+    Message,
+    MetricPoint,
+    SweepClosed,
+    SweepOpened,
+    continued,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Param, RunTag
+
+INFINITE_TAG = "noise_search.infinite_metrics"
+_NAMED_INFINITE = 20
+
+
+class MlflowSink:
+    """Writes messages to MLflow's database; made and used on one thread.
+
+    Args:
+        tracking_url: URL of the database, whose tables `create_schema` has made.
+        artifact_folder: Where experiments made by this sink keep their files, each run in its own folder.
+
+    Raises:
+        CallerError: For a URL that is not a database's.
+    """
+
+    def __init__(self, tracking_url: str, artifact_folder: Path) -> None:
+        self._client = _connect(tracking_url)
+        self._artifact_location = artifact_folder.resolve().as_uri()
+        self._experiments: dict[str, str] = {}
+        self._runs: dict[tuple[str, str, str | None], str] = {}
+
+    def send(self, message: Message) -> None:
+        """Write `message`; everything it says is in MLflow when this returns.
+
+        Raises:
+            CallerError: Where the experiment was deleted in MLflow.
+            mlflow.exceptions.MlflowException: What MLflow refuses, or its database being out of reach.
+            OSError: Where an artifact cannot be copied; the run is closed all the same.
+        """
+        try:
+            self._write(message)
+        except BaseException:
+            # What is remembered may have been deleted in MLflow's pages; the next attempt looks again.
+            self._experiments.clear()
+            self._runs.clear()
+            raise
+
+    def close(self) -> None:
+        """Forget the runs. MLflow keeps its connections for the process; SQLite needs no closing."""
+        self._experiments.clear()
+        self._runs.clear()
+
+    def _write(self, message: Message) -> None:
+        match message:
+            case SweepOpened():
+                self._open(message)
+            case MemberFinished():
+                self._finish(message)
+            case SweepClosed():
+                self._end(message)
+
+    def _open(self, message: SweepOpened) -> None:
+        run_id = self._run(message, None, message.started_ms)
+        now = self._client.get_run(run_id).data
+        self._log(run_id, *continued(message, now.params, now.tags))
+        self._client.update_run(run_id, status="RUNNING")
+
+    def _finish(self, message: MemberFinished) -> None:
+        run_id = self._run(message, message.member, message.started_ms)
+        self._log(run_id, message.parameters, message.tags, message.metrics)
+        self._client.set_terminated(run_id, message.status, end_time=message.ended_ms)
+
+    def _end(self, message: SweepClosed) -> None:
+        run_id = self._run(message, None, message.ended_ms)
+        self._log(run_id, tags=message.tags, metrics=message.metrics)
+        # Before the files, so that a missing one cannot leave the run open.
+        self._client.set_terminated(run_id, message.status, end_time=message.ended_ms)
+        for artifact in message.artifacts:
+            self._client.log_artifact(run_id, artifact.path, artifact.folder or None)
+
+    def _log(
+        self,
+        run_id: str,
+        parameters: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        metrics: Sequence[MetricPoint] = (),
+    ) -> None:
+        """Log in as few transactions as MLflow's limits allow; its client does the cutting."""
+        from mlflow.entities import Metric
+
+        points = [Metric(point.key, float(point.value), point.timestamp_ms, point.step) for point in metrics]
+        all_tags = {**(tags or {}), **_infinite_tag(metrics)}
+        self._client.log_batch(run_id, points, _parameters(parameters or {}), _tags(all_tags))
+
+    def _run(self, message: Message, member: str | None, started_ms: int) -> str:
+        """Id of the run of the sweep, or of a member under it; created where there is none."""
+        known = (message.experiment, message.sweep, member)
+        if known not in self._runs:
+            experiment_id = self._experiment(message.experiment)
+            found = self._find(experiment_id, message.sweep, member)
+            self._runs[known] = found or self._create(experiment_id, message, member, started_ms)
+        return self._runs[known]
+
+    def _create(self, experiment_id: str, message: Message, member: str | None, started_ms: int) -> str:
+        tags = {SWEEP_TAG: message.sweep}
+        if member is not None:
+            tags |= {MEMBER_TAG: member, "mlflow.parentRunId": self._run(message, None, started_ms)}
+        run = self._client.create_run(experiment_id, started_ms, tags, run_name=member or message.sweep)
+        return str(run.info.run_id)
+
+    def _find(self, experiment_id: str, sweep: str, member: str | None) -> str | None:
+        clauses = [_tag_clause(SWEEP_TAG, sweep), _tag_clause(MEMBER_TAG, member)]
+        found = self._client.search_runs([experiment_id], " AND ".join(clauses))
+        for run in found:
+            if run.data.tags.get(SWEEP_TAG) == sweep and run.data.tags.get(MEMBER_TAG) == member:
+                return str(run.info.run_id)
+        return None
+
+    def _experiment(self, name: str) -> str:
+        if name not in self._experiments:
+            self._experiments[name] = _experiment_id(self._client, name) or str(
+                self._client.create_experiment(name, artifact_location=self._artifact_location)
+            )
+        return self._experiments[name]
+
+
+def create_schema(tracking_url: str) -> None:
+    """Create MLflow's tables where there are none; on SQLite also the file, with a write-ahead log.
+
+    Call it in one process before any other opens the database: MLflow breaks an empty one for good when
+    several open it at once. A SQLite file is made beside its place and moved there complete, so that being
+    killed half way, or two processes doing this at once, does no harm.
+
+    Raises:
+        CallerError: For a URL that is not a database's.
+        mlflow.exceptions.MlflowException: Where the tables are of another MLflow version; its message says
+            what to run.
+    """
+    path = _sqlite_path(tracking_url)
+    if path is not None:
+        if not path.exists():
+            _create_file(path)
+        _set_write_ahead_log(path)
+    _connect(tracking_url)
+
+
+def ui_command(tracking_url: str) -> str:
+    """Shell command that serves MLflow's pages for `tracking_url` on this machine; a password shows as ***.
+
+    >>> ui_command("sqlite:////data/mlflow.db")
+    'mlflow ui --backend-store-uri sqlite:////data/mlflow.db --host 127.0.0.1 --port 5000'
+    """
+    return f"mlflow ui --backend-store-uri {shlex.quote(_hidden(tracking_url))} --host 127.0.0.1 --port 5000"
+
+
+def ui_link(tracking_url: str, experiment: str) -> str:
+    """Path of an experiment's list of runs within MLflow's pages, to put behind `http://127.0.0.1:5000/`.
+
+    Raises:
+        CallerError: Where there is no such experiment, or it was deleted.
+    """
+    experiment_id = _experiment_id(_connect(tracking_url), experiment)
+    if experiment_id is None:
+        raise CallerError(f"MLflow experiment {experiment!r}: expected one in {_hidden(tracking_url)}, got none")
+    # Without the type MLflow opens the pages for language models, where these runs are not shown.
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
+def _connect(tracking_url: str) -> MlflowClient:
+    if urlsplit(tracking_url).scheme.split("+")[0] not in {"sqlite", "postgresql"}:
+        raise CallerError(
+            "tracking: expected the URL of a database, sqlite:///FILE or postgresql+psycopg://..., "
+            f"got {_hidden(tracking_url)!r}"
+        )
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    from mlflow import MlflowClient
+
+    # The registry is named too, or MLflow resolves it from the working folder.
+    return MlflowClient(tracking_url, registry_uri=tracking_url)
+
+
+def _create_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    built = path.with_name(f".{path.name}.{os.getpid()}.building")
+    ready = path.with_name(f".{path.name}.{os.getpid()}.ready")
+    try:
+        _connect(f"sqlite:///{built}")
+        # A copy, because MLflow keeps a connection to the file it built.
+        shutil.copyfile(built, ready)
+        _move_unless_there(ready, path)
+    finally:
+        built.unlink(missing_ok=True)
+        ready.unlink(missing_ok=True)
+
+
+def _set_write_ahead_log(path: Path) -> None:
+    """Let readers in while the mirror writes; the mode is kept in the file."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _move_unless_there(source: Path, target: Path) -> None:
+    try:
+        # Unlike a rename, a link never replaces the file another process has put there and is using.
+        target.hardlink_to(source)
+    except FileExistsError:
+        return
+
+
+def _sqlite_path(tracking_url: str) -> Path | None:
+    """File of a SQLite URL, read as SQLAlchemy reads it; None for another database."""
+    scheme, _, rest = tracking_url.partition("://")
+    if scheme.split("+")[0] != "sqlite":
+        return None
+    name = rest.partition("?")[0].removeprefix("/")
+    if name in {"", ":memory:"}:
+        raise CallerError(f"tracking: expected sqlite:///FILE, got {tracking_url!r}; the mirror needs a file")
+    return Path(name)
+
+
+def _experiment_id(client: MlflowClient, name: str) -> str | None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return None
+    if experiment.lifecycle_stage != "active":
+        raise CallerError(
+            f"MLflow experiment {name!r}: expected an active one, got one deleted in MLflow; restore it with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or name another"
+        )
+    return str(experiment.experiment_id)
+
+
+def _tag_clause(key: str, value: str | None) -> str:
+    """Filter for runs whose tag `key` is `value`, or is not set; may let some others through.
+
+    MLflow's filter language cannot escape a quote. Where there is one a wildcard stands for it.
+    """
+    if value is None:
+        return f"tags.`{key}` IS NULL"
+    if re.search(r"""['"`\\]""", value):
+        pattern = re.sub(r"""['"`\\]""", "_", value)
+        return f"tags.`{key}` LIKE '{pattern}'"
+    return f"tags.`{key}` = '{value}'"
+
+
+def _infinite_tag(metrics: Sequence[MetricPoint]) -> dict[str, str]:
+    """Tag that names the metrics with infinite values, for which MLflow stores the largest float instead."""
+    keys = sorted({point.key for point in metrics if isinf(point.value)})
+    if not keys:
+        return {}
+    more = [f"and {len(keys) - _NAMED_INFINITE} more"] if len(keys) > _NAMED_INFINITE else []
+    return {INFINITE_TAG: ", ".join(keys[:_NAMED_INFINITE] + more)}
+
+
+def _parameters(values: Mapping[str, str]) -> list[Param]:
+    from mlflow.entities import Param
+
+    return [Param(key, value) for key, value in values.items()]
+
+
+def _tags(values: Mapping[str, str]) -> list[RunTag]:
+    from mlflow.entities import RunTag
+
+    return [RunTag(key, value) for key, value in values.items()]
+
+
+def _hidden(url: str) -> str:
+    """`url` without its password."""
+    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", url)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import argparse
+import importlib.machinery
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from noise_search.corruptions.suites import TUNE_KINDS, corrupted_images, suite_from_mapping
+from noise_search.seeds import generator
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "calibrate_suite"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("calibrate_suite", str(SCRIPT))
+    spec = importlib.util.spec_from_loader("calibrate_suite", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["calibrate_suite"] = module  # dataclasses look their module up
+    loader.exec_module(module)
+    return module
+
+
+CLEAN = torch.rand((30, 1, 8, 8), generator=generator(0, "pictures"), dtype=torch.float64)
+
+
+def share_of_pixels_kept(inputs: Tensor) -> float:
+    """A reference in closed form: falls from 1 on clean pictures as they move away from them."""
+    return float(torch.exp(-(inputs - CLEAN).abs() / 0.1).mean())
+
+
+def toy(script: ModuleType) -> object:
+    def reference(options: argparse.Namespace) -> object:
+        facts = {"model": options.model, "epochs": options.epochs, "seeds": list(range(options.seeds))}
+        return script.Reference("images", CLEAN, share_of_pixels_kept, facts)
+
+    return reference
+
+
+def test_a_suite_is_written_that_reads_back_and_achieves_what_it_says(script: ModuleType, tmp_path: Path) -> None:
+    output = tmp_path / "toy.yaml"
+    assert script.main(["--data", "digits", "--epochs", "7", "--output", str(output)], toy(script)) == 0
+    suite = suite_from_mapping(yaml.safe_load(output.read_text()), "suite")
+    assert (suite.name, suite.data, suite.weight_strengths, suite.weight_draws) == (
+        "toy",
+        "digits",
+        (0.01, 0.05),
+        4,
+    )
+    assert suite.reference["epochs"] == 7
+    assert tuple(kind.name for kind in suite.kinds) == TUNE_KINDS["images"]
+    measured = [share_of_pixels_kept(inputs) for inputs in corrupted_images(suite, CLEAN)]
+    assert measured == pytest.approx([share for kind in suite.kinds for share in kind.achieved], abs=5e-5)
+
+
+def test_the_file_says_how_it_was_made_and_leaves_nothing_beside_it(script: ModuleType, tmp_path: Path) -> None:
+    output = tmp_path / "toy.yaml"
+    script.main(["--seeds", "2", "--output", str(output)], toy(script))
+    assert f"made by: scripts/calibrate_suite --seeds 2 --output {output}" in output.read_text().splitlines()[0]
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_frozen_suite_is_not_overwritten_unless_forced(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "toy.yaml"
+    output.write_text("kept")
+    assert script.main(["--output", str(output)], toy(script)) == 2
+    assert output.read_text() == "kept"
+    assert "exists and suites are frozen; name another file, or give --force" in capsys.readouterr().err
+    assert script.main(["--output", str(output), "--force"], toy(script)) == 0
+    assert output.read_text() != "kept"
+
+
+def test_all_mistakes_of_the_command_line_are_named_before_anything_is_trained(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def untouched(_: argparse.Namespace) -> object:
+        raise AssertionError("trained")
+
+    output = tmp_path / "missing" / "toy.yaml"
+    arguments = [
+        "--data",
+        "digit",
+        "--model",
+        "ccn",
+        "--epochs",
+        "0",
+        "--seeds",
+        "0",
+        "--output",
+        str(output),
+    ]
+    assert script.main(arguments, untouched) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["--data", "--model", "--epochs", "--seeds", "--output"]
+
+
+def test_a_reference_at_chance_is_refused(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "toy.yaml"
+    at_chance = script.Reference("images", CLEAN, lambda _: 0.0, {})
+    assert script.main(["--output", str(output)], lambda _: at_chance) == 2
+    assert "expected a reference above chance" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_trained_reference_gives_a_suite_whose_strengths_cost_what_they_say(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    output = tmp_path / "digits.yaml"
+    arguments = ["--model", "mlp", "--epochs", "6", "--seeds", "1", "--output", str(output)]
+    assert script.main(arguments) == 0
+    suite = suite_from_mapping(yaml.safe_load(output.read_text()), "suite")
+    assert all(kind.achieved[0] == pytest.approx(0.95, abs=0.03) for kind in suite.kinds if kind.calibrated)
+    assert all(kind.achieved[3] == pytest.approx(0.5, abs=0.05) for kind in suite.kinds if kind.calibrated)
+    assert sum(kind.calibrated for kind in suite.kinds) >= 4

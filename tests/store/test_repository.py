@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from store_examples import NO_NOISE, driven, new_sweep, result, stored, trial
+
+from noise_search.errors import CallerError
+from noise_search.store import NewMember, OutboxEntry, locate, open_store
+
+
+def test_a_new_sweep_runs_and_comes_back_as_it_was_made(tmp_path: Path) -> None:
+    identity: dict[str, object] = {
+        "seed": 0,
+        "train": {"epochs": 10, "clip": None},
+        "suite": ["blur", "Störung"],
+    }
+    with stored(tmp_path) as store:
+        made = store.create_sweep(name="digits", digest="abc", identity=identity, config={"lr": 0.1}, budget_trials=7)
+        assert store.sweep("digits") == made
+    assert (made.name, made.digest, made.identity, made.config) == ("digits", "abc", identity, {"lr": 0.1})
+    assert (made.state, made.budget_trials, made.seconds) == ("running", 7, 0.0)
+    assert (made.train_mode, made.score_mode, made.bitwise, made.finished_at) == (None, None, None, None)
+    assert timedelta(0) <= datetime.now(UTC) - made.created_at < timedelta(minutes=1)
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    with stored(tmp_path) as store:
+        first = new_sweep(store)
+        with pytest.raises(CallerError, match=r"expected one that is new, got 'digits'"):
+            new_sweep(store)
+        assert store.sweeps() == [first]
+
+
+def test_an_unknown_name_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with stored(tmp_path) as store:
+        new_sweep(store, "digits")
+        new_sweep(store, "audio")
+        message = r"expected one of \['audio', 'digits'\], got 'digit'; did you mean 'digits'\?"
+        with pytest.raises(CallerError, match=message):
+            store.sweep("digit")
+        assert store.find_sweep("digit") is None
+
+
+def test_a_store_without_sweeps_says_so(tmp_path: Path) -> None:
+    with stored(tmp_path) as store, pytest.raises(CallerError, match="has none yet"):
+        store.sweep("digits")
+
+
+def test_controls_are_listed_first_then_trials_by_number(tmp_path: Path) -> None:
+    with driven(tmp_path) as (store, writer):
+        writer.add_members([trial(1), trial(0), NO_NOISE, NewMember(None, "constant", {}, [])])
+        members = store.members(writer.sweep_id)
+    assert [(member.control, member.number) for member in members] == [
+        ("no_noise", None),
+        ("constant", None),
+        (None, 0),
+        (None, 1),
+    ]
+
+
+def test_the_latest_result_is_the_one_of_the_last_epoch(tmp_path: Path) -> None:
+    with driven(tmp_path) as (store, writer):
+        first, second = (member.id for member in writer.add_members([trial(0), trial(1)]))
+        job = writer.start_job([first, second], from_epoch=0, to_epoch=9)
+        scored = [result(first, 9, clean=0.9), result(first, 3, clean=0.3), result(second, 3, clean=0.4)]
+        writer.finish_job(job, scored, [], epochs_trained=18, samples_scored=5, seconds=1.0)
+        latest = store.latest_results(writer.sweep_id)
+    assert {member: (found.epoch, found.scores["clean"]) for member, found in latest.items()} == {
+        first: (9, 0.9),
+        second: (3, 0.4),
+    }
+
+
+def test_what_belongs_to_one_sweep_is_not_shown_in_another(tmp_path: Path) -> None:
+    with driven(tmp_path) as (store, writer):
+        other = new_sweep(store, "other").id
+        (member,) = writer.add_members([trial(0)])
+        job = writer.start_job([member.id], from_epoch=0, to_epoch=3)
+        entry = OutboxEntry("trial-0", "child", {})
+        writer.finish_job(job, [result(member.id)], [entry], epochs_trained=3, samples_scored=5, seconds=1.0)
+        assert store.members(other) == []
+        assert store.results(other) == []
+        assert store.jobs(other) == []
+        assert store.unsent(other) == []
+
+
+def test_unsent_entries_come_in_order_and_at_most_so_many(tmp_path: Path) -> None:
+    with driven(tmp_path) as (store, writer):
+        writer.enqueue([OutboxEntry(f"trial-{number}", "child", {"number": number}) for number in range(5)])
+        first = store.unsent(writer.sweep_id, limit=2)
+        assert [(entry.key, entry.kind, entry.payload) for entry in first] == [
+            ("trial-0", "child", {"number": 0}),
+            ("trial-1", "child", {"number": 1}),
+        ]
+        store.mark_sent(entry.id for entry in first)
+        assert [entry.key for entry in store.unsent(writer.sweep_id)] == ["trial-2", "trial-3", "trial-4"]
+
+
+def test_a_member_is_a_trial_or_a_control() -> None:
+    with pytest.raises(ValueError, match="a number or a control"):
+        NewMember(0, "no_noise", {}, [])
+    with pytest.raises(ValueError, match="a number or a control"):
+        NewMember(None, None, {}, [])
+
+
+def test_the_store_is_read_while_it_is_driven(tmp_path: Path) -> None:
+    with driven(tmp_path) as (_, writer), open_store(locate(tmp_path), create=False) as reader:
+        writer.add_members([trial(0)])
+        assert len(reader.members(writer.sweep_id)) == 1
+
+
+def test_optuna_gets_one_storage_for_each_open_store(tmp_path: Path) -> None:
+    with stored(tmp_path) as store:
+        assert store.optuna_storage() is store.optuna_storage()
