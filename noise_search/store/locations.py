@@ -29,6 +29,11 @@ class Location:
         return f"sqlite:///{self.folder / 'search.db'}"
 
     @property
+    def exists(self) -> bool:
+        """Whether a store was made here."""
+        return (self.folder / "search.db").exists()
+
+    @property
     def optuna_url(self) -> str:
         """Database of the Optuna studies."""
         return f"sqlite:///{self.folder / 'optuna.db'}"

@@ -98,8 +98,8 @@ def _run_group(
     job: Job, workbench: Workbench, states: Sequence[State] | None, on_epoch: Progress
 ) -> tuple[list[Result], list[dict[str, Tensor]]]:
     started = time.monotonic()
-    cohort = _open(job.members, workbench, states)
-    train = _trainer(job.members, workbench)
+    cohort = open_cohort(job.members, workbench, states)
+    train = make_trainer(job.members, workbench)
     history: History = [[] for _ in job.members]
     scored: list[Scores] | None = None
     for epoch in range(job.from_epoch, job.to_epoch):
@@ -127,7 +127,8 @@ def _run_group(
     return results, unstack(cohort)
 
 
-def _open(members: Sequence[Member], workbench: Workbench, states: Sequence[State] | None) -> CohortState:
+def open_cohort(members: Sequence[Member], workbench: Workbench, states: Sequence[State] | None) -> CohortState:
+    """Stack the members' states, or initial weights of their seeds where there are none."""
     if states is None:
         initial = {seed: _initial(workbench, seed) for seed in {member.seed for member in members}}
         states = [initial[member.seed] for member in members]
@@ -143,7 +144,9 @@ def _initial(workbench: Workbench, seed: int) -> dict[str, Tensor]:
     return initial_state(model.to(workbench.device, workbench.dtype))
 
 
-def _trainer(members: Sequence[Member], workbench: Workbench) -> Callable[[CohortState, int], list[dict[str, float]]]:
+def make_trainer(
+    members: Sequence[Member], workbench: Workbench
+) -> Callable[[CohortState, int], list[dict[str, float]]]:
     """Function that trains a cohort for one epoch and returns a row of history for each member."""
     setup, steps = workbench.setup, workbench.total_steps
     engine = (looped_engine if setup.mode == "looped" else fused_engine)(workbench.model.train())

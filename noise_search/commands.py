@@ -1,0 +1,249 @@
+"""What the command line does, as Python calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from noise_search.config import build, compose
+from noise_search.policy import Card, save_card
+from noise_search.report.figures import sweep_page
+from noise_search.search.driver import Reporter, drive
+from noise_search.search.fronts import FrontRow, complete_rows, front_rows
+from noise_search.search.mirroring import closed_entry
+from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
+from noise_search.search.pick import make_card, pick_row
+from noise_search.store import Location, MemberRecord, ResultRecord, Store, SweepRecord, locate, open_store
+from noise_search.training import load_dataset
+
+DEFAULT_STORE = "./noise_search_runs"
+
+
+class Silent:
+    """Reporter that shows nothing."""
+
+    def begin(self, total: int, done: int) -> None:
+        """Nothing."""
+
+    def advance(self, epochs: int) -> None:
+        """Nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOutcome:
+    """How a sweep stands after a run of it.
+
+    Args:
+        name: Of the sweep.
+        state: `complete`, or `interrupted` when the run was stopped from outside.
+        changed: False when the total had been reached before and nothing was done.
+        location: Of its store.
+        front: As `front` gives it.
+        picked: Best row of the front; None without a complete trial.
+        files: Where the card and the figure lie.
+    """
+
+    name: str
+    state: str
+    changed: bool
+    location: Location
+    front: list[FrontRow]
+    picked: FrontRow | None
+    files: Mapping[str, Path]
+
+
+def sweep(
+    overrides: Sequence[str] = (),
+    *,
+    store: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> SweepOutcome:
+    """Run a sweep, or continue it, up to its total of trials.
+
+    Args:
+        overrides: Hydra overrides, as on the command line.
+        store: Folder of the store; None takes `store.url` of the configuration.
+        config_dir: Folder with configuration groups of your own.
+        reporter: Told of progress; None shows nothing.
+
+    Raises:
+        CallerError: For every mistake in the configuration, or a store that cannot be used.
+    """
+    config = compose(overrides, config_dir=config_dir)
+    return run_sweep(config, store=store, reporter=reporter)
+
+
+def run_sweep(
+    config: Mapping[str, Any], *, store: str | Path | None = None, reporter: Reporter | None = None
+) -> SweepOutcome:
+    """Run a sweep from a composed configuration; see `sweep`."""
+    spec = build(config)
+    location = locate(store or config["store"]["url"])
+    plan = make_plan(spec, load_dataset(spec.data))
+    if done := finished(plan, location):
+        return _outcome(done, location, changed=False)
+    with open_sweep(plan, location) as opened:
+        state = _drive_to_the_end(opened, location, reporter or Silent())
+    return _outcome(_record(plan, location), location, changed=True, state=state)
+
+
+def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
+    """State, budget, trials by outcome, epochs, samples, seconds and best trial of a sweep.
+
+    Raises:
+        CallerError: For an unknown name or a missing store.
+    """
+    with open_store(_location(store), create=False) as opened:
+        return _status(opened, opened.sweep(name))
+
+
+def statuses(*, store: str | Path | None = None) -> list[dict[str, Any]]:
+    """Status of every sweep in the store, oldest first."""
+    with open_store(_location(store), create=False) as opened:
+        return [_status(opened, record) for record in opened.sweeps()]
+
+
+def front(name: str, *, store: str | Path | None = None) -> list[FrontRow]:
+    """The front of a sweep, most robust first, and then every control.
+
+    Raises:
+        CallerError: For an unknown name or a missing store.
+    """
+    with open_store(_location(store), create=False) as opened:
+        return front_rows(opened, opened.sweep(name).id)
+
+
+def pick(
+    name: str, *, rule: str = "best", output: str | Path | None = None, store: str | Path | None = None
+) -> tuple[FrontRow, Card]:
+    """Pick a trial of the front and make its card; with `output`, write it there.
+
+    Args:
+        name: Of the sweep.
+        rule: `best`, `knee` or `min-clean=X`.
+        output: File to write, whole or not at all.
+        store: Folder of the store.
+
+    Raises:
+        CallerError: For an unknown name or rule, an empty front, or a file that cannot be written.
+    """
+    with open_store(_location(store), create=False) as opened:
+        record = opened.sweep(name)
+        row = pick_row(front_rows(opened, record.id), rule)
+        card = make_card(record, row, rule)
+    if output is not None:
+        save_card(card, output)
+    return row, card
+
+
+def tracking_command(location: Location) -> str:
+    """Shell command that opens MLflow's pages on a store."""
+    from noise_search.tracking.mlflow_sink import ui_command
+
+    return ui_command(location.tracking_url)
+
+
+def _location(store: str | Path | None) -> Location:
+    return locate(store or os.environ.get("NOISE_SEARCH_STORE") or DEFAULT_STORE)
+
+
+def _record(plan: Plan, location: Location) -> SweepRecord:
+    with open_store(location, create=False) as store:
+        return store.sweep(plan.name)
+
+
+def _drive_to_the_end(opened: OpenSweep, location: Location, reporter: Reporter) -> str:
+    """Drive, and close the sweep in our store and in the mirror whatever happens."""
+    state = "failed"
+    try:
+        drive(opened, reporter)
+        state = "complete"
+    except KeyboardInterrupt:
+        state = "interrupted"
+    finally:
+        _close(opened, location, state)
+    return state
+
+
+def _close(opened: OpenSweep, location: Location, state: str) -> None:
+    rows = complete_rows(opened.store, opened.sweep.id)
+    opened.writer.update_sweep(state=state, finished_at=datetime.now(UTC))
+    files: dict[str, Path] = {}
+    try:
+        files = _write_files(opened.sweep, rows, location)
+    finally:
+        _close_mirror(opened, state, rows, files)
+
+
+def _close_mirror(opened: OpenSweep, state: str, rows: Sequence[FrontRow], files: Mapping[str, Path]) -> None:
+    if opened.mirror is None:
+        return
+    scores = [row.score for row in rows if row.control is None]
+    entry = closed_entry(
+        opened.spec,
+        opened.sweep,
+        opened.writer.generation,
+        state=state,
+        metrics={"trials": float(len(scores))} | ({"best": max(scores)} if scores else {}),
+        files=[(path, folder) for folder, path in files.items()],
+    )
+    opened.writer.enqueue([entry])
+    opened.mirror.wake()
+
+
+def _write_files(record: SweepRecord, rows: Sequence[FrontRow], location: Location) -> dict[str, Path]:
+    """Card and figure of a sweep, for people and for the mirror; nothing before the first complete trial."""
+    if not any(row.on_front for row in rows):
+        return {}
+    paths = sweep_files(record.name, location)
+    paths["card"].parent.mkdir(parents=True, exist_ok=True)
+    picked = pick_row(rows, "best")
+    save_card(make_card(record, picked, "best"), paths["card"])
+    sweep_page(record.name, rows, picked, paths["figure"])
+    return paths
+
+
+def sweep_files(name: str, location: Location) -> dict[str, Path]:
+    """Where a sweep's card and figure are written."""
+    folder = location.folder / "sweeps" / name
+    return {"card": folder / "card.yaml", "figure": folder / "front.html"}
+
+
+def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: str | None = None) -> SweepOutcome:
+    with open_store(location, create=False) as store:
+        rows = front_rows(store, record.id)
+    picked = pick_row(rows, "best") if any(row.on_front for row in rows) else None
+    files = {key: path for key, path in sweep_files(record.name, location).items() if path.exists()}
+    return SweepOutcome(record.name, state or record.state, changed, location, rows, picked, files)
+
+
+def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
+    members = [member for member in store.members(record.id) if member.number is not None]
+    jobs = store.jobs(record.id)
+    states = ("complete", "stopped", "infeasible", "failed", "running", "waiting")
+    return {
+        "name": record.name,
+        "state": record.state,
+        "budget": {"trials": record.budget_trials},
+        "trials": {state: sum(member.state == state for member in members) for state in states},
+        "epochs_trained": sum(job.epochs_trained for job in jobs),
+        "samples_scored": sum(job.samples_scored for job in jobs),
+        "seconds": round(record.seconds, 1),
+        "best": _best(members, store.latest_results(record.id)),
+    }
+
+
+def _best(members: Sequence[MemberRecord], results: Mapping[int, ResultRecord]) -> dict[str, Any] | None:
+    scored = [(results[member.id].scores["score"], member.number) for member in members if member.state == "complete"]
+    if not scored:
+        return None
+    score, number = max(scored)
+    return {"trial": number, "score": score}

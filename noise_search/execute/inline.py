@@ -1,0 +1,30 @@
+"""Run jobs in the driver's own process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from noise_search.training import Job, Resolved, Result, Workbench, run_job
+
+
+class InlineExecutor:
+    """Keeps one workbench, and trains on it whatever job it is given.
+
+    Args:
+        workbench: Data, model and yardstick of the sweep.
+        mode, score_mode: How cohorts train and are scored.
+    """
+
+    def __init__(self, workbench: Workbench, mode: Resolved, score_mode: Resolved) -> None:
+        self._workbench = replace(workbench, setup=replace(workbench.setup, mode=mode, score_mode=score_mode))
+
+    @property
+    def validation_samples(self) -> int:
+        """Samples of one scored set."""
+        return len(self._workbench.yardstick.labels)
+
+    def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
+        """Train and score a job; `on_epoch` is told of finished member-epochs as they come."""
+        results, _ = run_job(job, self._workbench, on_epoch=on_epoch)
+        return results

@@ -1,0 +1,97 @@
+"""What makes two sweeps the same search: everything that changes numbers, nothing that does not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from noise_search.data import Dataset
+from noise_search.errors import CallerError
+from noise_search.spec import SweepSpec
+from noise_search.store import SweepRecord
+from noise_search.training import resolve_device
+
+_SHOWN_DIFFERENCES = 8
+_MODES = ("train.mode", "train.score_mode")
+
+
+def identity_of(spec: SweepSpec, data: Dataset) -> dict[str, object]:
+    """Flat mapping from configuration keys to plain values.
+
+    Left out: name, budget, driver, controls, store, executor, tracking and threads, which change no trial.
+    """
+    train = spec.train
+    searched = {
+        name: spec.raw[name] for name in ("model", "optimizer", "space", "objective", "sampler", "stopping", "data")
+    }
+    return {
+        **_flat(searched, ""),
+        "data.digest": data.digest,
+        "data.modality": data.modality,
+        "data.input_range": None if data.input_range is None else list(data.input_range),
+        "suite.digest": spec.suite.digest,
+        "train.epochs": train.epochs,
+        "train.batch_size": train.batch_size,
+        "train.clip": train.clip,
+        "train.mode": train.mode,
+        "train.score_mode": train.score_mode,
+        "train.device": resolve_device(train.device).type,
+        "seed": spec.seed,
+    }
+
+
+def digest_of(identity: Mapping[str, object]) -> str:
+    """SHA-256 of an identity as canonical JSON."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def default_name(spec: SweepSpec, digest: str) -> str:
+    """experiment-data-model and six digits of the identity."""
+    return f"{spec.raw.get('experiment', 'sweep')}-{spec.data.name}-{spec.model.name}-{digest[:6]}"
+
+
+def refuse_another(stored: SweepRecord, identity: Mapping[str, object]) -> None:
+    """Compare with the sweep of that name in the store.
+
+    Modes left to us ("auto") fit whatever mode the sweep was started in.
+
+    Raises:
+        CallerError: With a line for each key that differs.
+    """
+    keys = sorted(stored.identity.keys() | identity.keys())
+    different = [
+        f"{key}: sweep {stored.name} has {_shown(stored.identity, key)}, got {_shown(identity, key)}"
+        for key in keys
+        if stored.identity.get(key) != identity.get(key) and not _left_to_us(stored, identity, key)
+    ]
+    if not different:
+        return
+    more = len(different) - _SHOWN_DIFFERENCES
+    raise CallerError(
+        *different[:_SHOWN_DIFFERENCES],
+        *([f"... and {more} more keys"] if more > 0 else []),
+        f"name: {stored.name} is another search; choose another name, or give the values it has",
+    )
+
+
+def _left_to_us(stored: SweepRecord, identity: Mapping[str, object], key: str) -> bool:
+    if key not in _MODES:
+        return False
+    resolved = stored.train_mode if key == "train.mode" else stored.score_mode
+    return identity[key] in ("auto", resolved)
+
+
+def _shown(identity: Mapping[str, object], key: str) -> str:
+    return repr(identity[key]) if key in identity else "nothing"
+
+
+def _flat(node: object, path: str) -> dict[str, Any]:
+    if not isinstance(node, Mapping) or not node:
+        return {path: node}
+    return {
+        key: value
+        for name, child in node.items()
+        for key, value in _flat(child, f"{path}.{name}" if path else str(name)).items()
+    }

@@ -1,0 +1,132 @@
+"""What the tracking mirror is told of a sweep, made from what the store holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import noise_search
+from noise_search.spec import SweepSpec
+from noise_search.store import MemberRecord, NewResult, OutboxEntry, SweepRecord
+from noise_search.tracking.messages import (
+    Artifact,
+    MemberFinished,
+    MetricPoint,
+    Status,
+    SweepClosed,
+    SweepOpened,
+)
+
+_STATUS: dict[str, Status] = {"complete": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+_MEMBER_STATUS: dict[str, Status] = {"failed": "FAILED", "stopped": "KILLED"}
+
+
+def milliseconds(moment: datetime) -> int:
+    """Milliseconds since 1970."""
+    return int(moment.timestamp() * 1000)
+
+
+def opened_entry(spec: SweepSpec, sweep: SweepRecord, generation: int) -> OutboxEntry:
+    """The sweep's run is created, or set running again by the driver of this generation."""
+    parameters = {key: _text(value) for key, value in sweep.identity.items() if not key.startswith("space.")}
+    message = SweepOpened(
+        sweep=sweep.name,
+        experiment=spec.tracking.experiment,
+        parameters=parameters | {"budget.trials": str(spec.budget.trials)},
+        tags={"noise_search.version": noise_search.__version__, "noise_search.identity": sweep.digest},
+        started_ms=milliseconds(datetime.now(UTC)),
+    )
+    return OutboxEntry(f"opened {generation}", message.kind, message.to_payload())
+
+
+def member_entry(
+    spec: SweepSpec, sweep: SweepRecord, member: MemberRecord, result: NewResult, started: datetime, ended: datetime
+) -> OutboxEntry:
+    """A trial or control has finished: its policy, its curves and its final scores."""
+    name = member_name(member)
+    tags = {"noise_search.state": result.state}
+    if member.control is not None:
+        tags["noise_search.control"] = member.control
+    if result.reason is not None:
+        tags["noise_search.reason"] = result.reason
+    message = MemberFinished(
+        sweep=sweep.name,
+        experiment=spec.tracking.experiment,
+        member=name,
+        parameters=policy_parameters(member.policy),
+        tags=tags,
+        metrics=tuple(_points(result, started, ended)),
+        status=_MEMBER_STATUS.get(result.state, "FINISHED"),
+        started_ms=milliseconds(started),
+        ended_ms=milliseconds(ended),
+    )
+    return OutboxEntry(name, message.kind, message.to_payload())
+
+
+def closed_entry(
+    spec: SweepSpec,
+    sweep: SweepRecord,
+    generation: int,
+    *,
+    state: str,
+    metrics: Mapping[str, float],
+    files: Sequence[tuple[Path, str]],
+) -> OutboxEntry:
+    """The sweep's run ends, with its numbers and files."""
+    now = milliseconds(datetime.now(UTC))
+    message = SweepClosed(
+        sweep=sweep.name,
+        experiment=spec.tracking.experiment,
+        status=_STATUS[state],
+        ended_ms=now,
+        metrics=tuple(MetricPoint(key, value, 0, now) for key, value in metrics.items()),
+        tags={"noise_search.state": state},
+        artifacts=tuple(Artifact(str(path), folder) for path, folder in files),
+    )
+    return OutboxEntry(f"closed {generation}", message.kind, message.to_payload())
+
+
+def member_name(member: MemberRecord) -> str:
+    """Name of a member's run: `trial 3` or `control no_noise`."""
+    return f"control {member.control}" if member.control is not None else f"trial {member.number}"
+
+
+def policy_parameters(policy: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """A policy as flat text: `inputs.gaussian.magnitude` -> `0.18`."""
+    if not policy:
+        return {"policy": "no noise"}
+    parameters = {}
+    for term in policy:
+        where = f"{term['site']}.{term['noise']}"
+        for key, value in term.items():
+            if key == "schedule" and isinstance(value, Mapping):
+                parameters[f"{where}.schedule"] = str(value["kind"])
+                parameters |= {f"{where}.schedule.{name}": _text(v) for name, v in value.items() if name != "kind"}
+            elif key not in ("site", "noise"):
+                parameters[f"{where}.{key}"] = _text(value)
+    return parameters
+
+
+def _points(result: NewResult, started: datetime, ended: datetime) -> list[MetricPoint]:
+    """Curves by epoch, times spread evenly over the job; final numbers at the last epoch."""
+    first, last = milliseconds(started), milliseconds(ended)
+    count = len(result.history)
+    points = [
+        MetricPoint(key, value, int(row["epoch"]), first + (last - first) * (index + 1) // count)
+        for index, row in enumerate(result.history)
+        for key, value in row.items()
+        if key != "epoch"
+    ]
+    shown = {point.key for point in points if point.step == result.epoch}
+    final = {key: value for key, value in result.scores.items() if key not in shown}
+    final |= {
+        f"accuracy/{kind}/{severity}": value
+        for kind, row in result.cells.items()
+        for severity, value in enumerate(row, start=1)
+    }
+    return points + [MetricPoint(key, value, result.epoch, last) for key, value in final.items()]
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

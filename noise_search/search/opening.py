@@ -1,0 +1,150 @@
+"""Open a sweep: find or create it, take its lease, build what it trains on, start its mirror."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from noise_search.data import Dataset
+from noise_search.execute import Executor, InlineExecutor
+from noise_search.search.asking import Study
+from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
+from noise_search.search.mirroring import opened_entry
+from noise_search.spec import SweepSpec
+from noise_search.store import Location, Store, SweepRecord, Writer, open_store
+from noise_search.tracking.mirror import Mirror
+from noise_search.tracking.mlflow_sink import MlflowSink
+from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
+from noise_search.training import Resolved, Setup, Workbench, make_workbench
+from noise_search.training.modes import resolve_modes, slots_are_bitwise
+
+_log = logging.getLogger(__name__)
+MIRROR_SECONDS = 120.0  # how long a sweep that ends waits for its mirror
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked sweep with its data, identity and name: nothing is written yet."""
+
+    spec: SweepSpec
+    dataset: Dataset
+    identity: dict[str, object]
+    digest: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenSweep:
+    """A sweep under our lease, with everything its driver needs."""
+
+    spec: SweepSpec
+    sweep: SweepRecord
+    store: Store
+    writer: Writer
+    study: Study
+    executor: Executor
+    mirror: Mirror | None
+
+
+def make_plan(spec: SweepSpec, dataset: Dataset) -> Plan:
+    """Identity and name of a sweep on loaded data."""
+    identity = identity_of(spec, dataset)
+    digest = digest_of(identity)
+    return Plan(spec, dataset, identity, digest, spec.name or default_name(spec, digest))
+
+
+def finished(plan: Plan, location: Location) -> SweepRecord | None:
+    """The sweep's record when it is there, complete to the total, and all of it is in the mirror.
+
+    Raises:
+        CallerError: When the name is another search's.
+    """
+    if not location.exists:
+        return None
+    with open_store(location, create=False) as store:
+        sweep = store.find_sweep(plan.name)
+        if sweep is None:
+            return None
+        refuse_another(sweep, plan.identity)
+        asked = sum(member.number is not None for member in store.members(sweep.id))
+        reached = sweep.state == "complete" and asked >= plan.spec.budget.trials
+        return sweep if reached and not store.unsent(sweep.id, limit=1) else None
+
+
+@contextmanager
+def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
+    """Create or continue a sweep; on leaving, its mirror is drained and its lease given back.
+
+    Raises:
+        CallerError: The store cannot be used, the name is another search's, or somebody else drives the sweep.
+    """
+    spec = plan.spec
+    workbench = _workbench(plan)
+    with open_store(location, create=True) as store:
+        if spec.tracking.enabled:
+            create_tracking_schema(location.tracking_url)
+        sweep = store.find_sweep(plan.name)
+        if sweep is None:
+            sweep = _create(store, plan)
+        refuse_another(sweep, plan.identity)
+        with store.take_lease(sweep.id) as writer:
+            sweep = _resolve(store, writer, sweep, plan, workbench)
+            study = Study(store.optuna_storage(), sweep.name, spec.space, spec.sampler, spec.seed)
+            mirror = _start_mirror(store, writer, sweep, spec, location)
+            executor = InlineExecutor(workbench, *_modes(sweep))
+            try:
+                yield OpenSweep(spec, sweep, store, writer, study, executor, mirror)
+            finally:
+                if mirror is not None and not mirror.close(MIRROR_SECONDS):
+                    _log.warning("MLflow is behind: %s; the next run of this sweep catches up", mirror.error)
+
+
+def _workbench(plan: Plan) -> Workbench:
+    spec = plan.spec
+    if spec.train.threads is not None:
+        torch.set_num_threads(spec.train.threads)
+    setup = Setup(spec.data, spec.model, spec.optimizer, spec.train, spec.suite, mode="fused", score_mode="looped")
+    return make_workbench(setup, dataset=plan.dataset)
+
+
+def _create(store: Store, plan: Plan) -> SweepRecord:
+    return store.create_sweep(
+        name=plan.name,
+        digest=plan.digest,
+        identity=plan.identity,
+        config=dict(plan.spec.raw),
+        budget_trials=plan.spec.budget.trials,
+    )
+
+
+def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workbench: Workbench) -> SweepRecord:
+    """Settle the modes once for all, and note the budget that this run goes for."""
+    spec = plan.spec
+    writer.update_sweep(state="running", budget_trials=spec.budget.trials, finished_at=None)
+    if sweep.train_mode is None:
+        train = spec.train
+        mode, score_mode = resolve_modes(workbench, train.mode, train.score_mode, width=spec.driver.cohort)
+        writer.update_sweep(
+            train_mode=mode, score_mode=score_mode, bitwise=mode == "looped" or slots_are_bitwise(workbench)
+        )
+    return store.sweep(sweep.name)
+
+
+def _modes(sweep: SweepRecord) -> tuple[Resolved, Resolved]:
+    return cast(Resolved, sweep.train_mode), cast(Resolved, sweep.score_mode)
+
+
+def _start_mirror(
+    store: Store, writer: Writer, sweep: SweepRecord, spec: SweepSpec, location: Location
+) -> Mirror | None:
+    if not spec.tracking.enabled:
+        return None
+    writer.enqueue([opened_entry(spec, sweep, writer.generation)])
+    mirror = Mirror(store, sweep.id, lambda: MlflowSink(location.tracking_url, location.artifact_folder))
+    mirror.start()
+    return mirror

@@ -1,0 +1,143 @@
+"""From a search space to policies: asked of a sampler, read back from stored parameters, or held constant.
+
+Parameter names are `site.noise` for the branch and `site.NOISE.knob` below it, so that a parameter is asked for
+only when its branch was picked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from noise_search.config.spaces import NO_NOISE
+from noise_search.policy import Policy, Term
+from noise_search.schedules import Schedule
+from noise_search.spec import Choices, NoiseBranch, Range, SiteSpace, Space, Value
+
+Picked = float | str
+
+
+class Chooser(Protocol):
+    """Whoever decides the searched values."""
+
+    def number(self, name: str, within: Range) -> float:
+        """Number in the range."""
+
+    def option(self, name: str, options: Sequence[Picked]) -> Picked:
+        """One of the options."""
+
+
+class Stored:
+    """Chooser that reads values decided before.
+
+    Raises:
+        KeyError: When the space asks for a parameter that was never stored.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = parameters
+
+    def number(self, name: str, within: Range) -> float:  # noqa: ARG002  # decided before
+        """Stored number."""
+        return float(self._parameters[name])
+
+    def option(self, name: str, options: Sequence[Picked]) -> Picked:  # noqa: ARG002  # decided before
+        """Stored option."""
+        picked: Picked = self._parameters[name]
+        return picked
+
+
+class Quantile:
+    """Chooser that takes every number at one quantile of its range, and the first option."""
+
+    def __init__(self, quantile: float) -> None:
+        self._quantile = quantile
+
+    def number(self, name: str, within: Range) -> float:  # noqa: ARG002  # the same quantile everywhere
+        """Number at the quantile, on the range's own scale."""
+        low, high = (math.log(within.low), math.log(within.high)) if within.log else (within.low, within.high)
+        value = low + self._quantile * (high - low)
+        return math.exp(value) if within.log else value
+
+    def option(self, name: str, options: Sequence[Picked]) -> Picked:  # noqa: ARG002
+        """First option."""
+        return options[0]
+
+
+def policy_of(space: Space, chooser: Chooser) -> Policy:
+    """Policy that `chooser` makes of the space."""
+    terms = [_site_term(site, chooser) for site in space.sites]
+    return Policy(tuple(term for term in terms if term is not None))
+
+
+def constant_policies(space: Space, count: int) -> list[Policy]:
+    """Policies of one noise each at a constant magnitude, going round the space's noises.
+
+    Every noise first at the middle of its range, then at its upper and its lower quarter, then ever finer.
+    """
+    branches = [(site, noise) for site in space.sites for noise in site.branches]
+    if not branches:
+        return []
+    quantiles = [_van_der_corput(index // len(branches)) for index in range(count)]
+    return [
+        Policy((_constant_term(*branches[index % len(branches)], quantile),))
+        for index, quantile in enumerate(quantiles)
+    ]
+
+
+def _van_der_corput(index: int) -> float:
+    """1/2, 3/4, 1/4, 7/8, ...: fills [0, 1] evenly, the upper half first."""
+    value, share, position = 0.0, 0.5, index + 1
+    while position:
+        value, share, position = value + share * (position % 2), share / 2, position // 2
+    return value if index == 0 else 1.0 - value
+
+
+def _constant_term(site: SiteSpace, noise: str, quantile: float) -> Term:
+    chooser, branch, where = Quantile(quantile), site.branches[noise], f"{site.site}.{noise}"
+    middle = Quantile(0.5)
+    return Term(
+        site=site.site,
+        noise=noise,
+        magnitude=_number(branch.magnitude, f"{where}.magnitude", chooser),
+        fraction=1.0 if branch.fraction is None else _number(branch.fraction, f"{where}.fraction", middle),
+        level="fixed" if branch.level is None else _word(branch.level, f"{where}.level", middle),
+    )
+
+
+def _site_term(site: SiteSpace, chooser: Chooser) -> Term | None:
+    noise = site.noises[0] if len(site.noises) == 1 else chooser.option(f"{site.site}.noise", site.noises)
+    if noise == NO_NOISE:
+        return None
+    branch, where = site.branches[str(noise)], f"{site.site}.{noise}"
+    return Term(
+        site=site.site,
+        noise=str(noise),
+        magnitude=_number(branch.magnitude, f"{where}.magnitude", chooser),
+        fraction=1.0 if branch.fraction is None else _number(branch.fraction, f"{where}.fraction", chooser),
+        level="fixed" if branch.level is None else _word(branch.level, f"{where}.level", chooser),
+        schedule=_schedule(branch, where, chooser),
+    )
+
+
+def _schedule(branch: NoiseBranch, where: str, chooser: Chooser) -> Schedule:
+    kind = _word(branch.schedule, f"{where}.schedule", chooser)
+    values = {name: _number(value, f"{where}.{kind}.{name}", chooser) for name, value in branch.curves[kind].items()}
+    return Schedule(kind, tuple(sorted(values.items())))
+
+
+def _number(value: Value, name: str, chooser: Chooser) -> float:
+    picked = chooser.number(name, value) if isinstance(value, Range) else _word_or_number(value, name, chooser)
+    return float(picked)
+
+
+def _word(value: Value, name: str, chooser: Chooser) -> str:
+    return str(_word_or_number(value, name, chooser))
+
+
+def _word_or_number(value: Value, name: str, chooser: Chooser) -> Picked:
+    if isinstance(value, Choices):
+        return value.options[0] if len(value.options) == 1 else chooser.option(name, value.options)
+    assert not isinstance(value, Range)
+    return value
