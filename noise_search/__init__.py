@@ -1,3 +1,58 @@
-"""noise_search: hyperparameter search for noise schedules."""
+"""noise_search: hyperparameter search for noise schedules.
+
+import noise_search
+
+outcome = noise_search.sweep(["model=mlp", "budget.trials=64"])
+card = noise_search.load_card("card.yaml")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Imported on first use: a card needs torch, NumPy and PyYAML, and nothing that only a sweep needs.
+_HOME = {
+    "sweep": "commands",
+    "status": "commands",
+    "statuses": "commands",
+    "front": "commands",
+    "pick": "commands",
+    "load_card": "policy",
+    "save_card": "policy",
+    "Card": "policy",
+    "Policy": "policy",
+    "Term": "policy",
+    "Schedule": "schedules",
+    "CallerError": "errors",
+}
+
+if TYPE_CHECKING:
+    from noise_search.commands import front, pick, status, statuses, sweep
+    from noise_search.errors import CallerError
+    from noise_search.policy import Card, Policy, Term, load_card, save_card
+    from noise_search.schedules import Schedule
+
+__all__ = [
+    "CallerError",
+    "Card",
+    "Policy",
+    "Schedule",
+    "Term",
+    "__version__",
+    "front",
+    "load_card",
+    "pick",
+    "save_card",
+    "status",
+    "statuses",
+    "sweep",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'noise_search' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"noise_search.{_HOME[name]}"), name)

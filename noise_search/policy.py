@@ -6,7 +6,6 @@ registries, numbers are range-checked, and YAML tags are refused.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,9 @@ from noise_search.noises import NOISES, CohortTerm, Noise
 from noise_search.schedules import Schedule, schedule_mistakes
 
 CARD_VERSION = 1
+CARD_LIMIT_BYTES = 200_000
 LEVELS = ("fixed", "uniform")
+_CARD_KEYS = ("version", "terms", "context")
 _TERM_KEYS = ("site", "noise", "magnitude", "fraction", "level", "schedule")
 
 
@@ -50,6 +51,8 @@ class Term:
 
     def __post_init__(self) -> None:
         raise_if_any(_term_mistakes("term", _term_mapping(self)))
+        object.__setattr__(self, "magnitude", float(self.magnitude))  # NumPy's would not go into a card
+        object.__setattr__(self, "fraction", float(self.fraction))
 
     @property
     def key(self) -> str:
@@ -69,9 +72,7 @@ class Policy:
     terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
-        keys = [term.key for term in self.terms]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise_if_any([f"terms: expected at most one term for each noise, got {key} twice" for key in twice])
+        raise_if_any(_repetition_mistakes("terms", self.terms))
         order = [f"{site}.{noise}" for site, noises in NOISES.items() for noise in noises]
         ordered = sorted(self.terms, key=lambda term: order.index(term.key))
         object.__setattr__(self, "terms", tuple(ordered))
@@ -155,7 +156,9 @@ def policy_from_list(terms: object, where: str = "terms", *, modality: str | Non
         mistake for index, term in enumerate(terms) for mistake in _term_mistakes(f"{where}[{index}]", term, modality)
     ]
     raise_if_any(mistakes)
-    return Policy(tuple(_term(term) for term in terms))
+    made = tuple(_term(term) for term in terms)
+    raise_if_any(_repetition_mistakes(where, made))
+    return Policy(made)
 
 
 def _term(mapping: Mapping[str, Any]) -> Term:
@@ -202,9 +205,14 @@ def _term_mistakes(where: str, term: object, modality: str | None = None) -> lis
     ]
 
 
+def _repetition_mistakes(where: str, terms: Sequence[Term]) -> list[str]:
+    keys = [term.key for term in terms]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    return [f"{where}: expected at most one term for each noise, got {key} twice" for key in twice]
+
+
 def _number_mistakes(where: str, value: object, limit: float) -> list[str]:
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if sound and 0.0 <= value <= limit:  # type: ignore[operator]  # a number: checked above
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= limit:
         return []
     return [f"{where}: expected a number in [0, {limit:g}], got {value!r}"]
 
@@ -252,20 +260,29 @@ class Card:
         return self.policy.tabulate(steps)
 
 
+def card_to_mapping(card: Card) -> dict[str, Any]:
+    """Plain data of a card, as its file holds it."""
+    return {"version": CARD_VERSION, "terms": policy_to_list(card.policy), "context": dict(card.context)}
+
+
 def save_card(card: Card, path: str | Path) -> None:
     """Write a card as YAML, whole or not at all.
 
     Raises:
-        CallerError: When the folder is missing or cannot be written.
+        CallerError: When the folder is missing or cannot be written, or the context is no plain data.
     """
-    content = {"version": CARD_VERSION, "terms": policy_to_list(card.policy), "context": dict(card.context)}
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     target = Path(path)
+    content = {"version": CARD_VERSION, "terms": policy_to_list(card.policy), "context": dict(card.context)}
+    text = _yaml_text(content, f"{target}: context")
     try:
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".yaml", delete=False) as file:
-            file.write(text)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(target)
+        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".yaml", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(text)
+                temporary.chmod(0o644)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise CallerError(f"{target}: cannot write the card: {error.strerror}") from error
 
@@ -274,28 +291,78 @@ def load_card(path: str | Path) -> Card:
     """Read a card.
 
     Raises:
-        CallerError: For a missing or unreadable file, YAML tags, an unknown version, and every wrong term.
+        CallerError: For a missing or unreadable file, YAML tags and aliases, an unknown version, and every wrong key
+            and term.
     """
     where = str(path)
+    content = _yaml_content(Path(path), where)
+    if not isinstance(content, dict):
+        raise CallerError(f"{where}: expected a card with {list(_CARD_KEYS)}, got {content!r:.80}")
+    version = content.get("version")
+    if type(version) is not int or version != CARD_VERSION:
+        newer = type(version) is int and version > CARD_VERSION
+        hint = "; upgrade noise-search" if newer else ""
+        raise CallerError(f"{where}: version: expected {CARD_VERSION}, got {version!r}{hint}")
+    mistakes = [expected_one_of(where, _CARD_KEYS, key) for key in content if key not in _CARD_KEYS]
+    context = {} if content.get("context") is None else content["context"]
+    mistakes += _context_mistakes(where, context)
+    modality = None if mistakes else context.get("modality")
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        policy = policy_from_list(content.get("terms"), f"{where}: terms", modality=modality)
+    except CallerError as error:
+        raise CallerError(*mistakes, *error.mistakes) from error
+    raise_if_any(mistakes)
+    return Card(policy, context)
+
+
+class _CardLoader(yaml.SafeLoader):
+    """Safe loader that refuses aliases: a short text full of them stands for a huge one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "an alias, which cards may not have", mark)
+        return super().compose_node(parent, index)
+
+
+class _CardDumper(yaml.SafeDumper):
+    """Safe dumper that writes an object twice where it occurs twice, not as an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def _yaml_text(content: Mapping[str, Any], where: str) -> bytes:
+    try:
+        return yaml.dump(content, Dumper=_CardDumper, sort_keys=False, allow_unicode=True).encode()
+    except (yaml.YAMLError, UnicodeEncodeError, RecursionError) as error:
+        expected = "expected numbers, words, and lists and mappings of them"
+        raise CallerError(f"{where}: {expected}, got {_first_line(error)}") from error
+
+
+def _yaml_content(path: Path, where: str) -> object:
+    try:
+        with path.open("rb") as file:
+            data = file.read(CARD_LIMIT_BYTES + 1)
+        if len(data) > CARD_LIMIT_BYTES:
+            raise CallerError(f"{where}: expected a card of at most {CARD_LIMIT_BYTES} bytes, got a larger file")
+        content: object = _CardLoader(data.decode()).get_single_data()
     except OSError as error:
         raise CallerError(f"{where}: cannot read the card: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except CallerError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date like 2020-13-45
         raise CallerError(f"{where}: expected a YAML card, got {_first_line(error)}") from error
-    if not isinstance(content, dict) or not {"version", "terms"} <= content.keys():
-        raise CallerError(f"{where}: expected a card with 'version', 'terms' and 'context', got something else")
-    if content["version"] != CARD_VERSION:
-        raise CallerError(
-            f"{where}: version: expected {CARD_VERSION}, got {content['version']!r}; upgrade noise-search"
-        )
-    unknown = content.keys() - {"version", "terms", "context"}
-    raise_if_any([expected_one_of(where, ["version", "terms", "context"], key) for key in sorted(map(str, unknown))])
-    context = content.get("context") or {}
+    return content
+
+
+def _context_mistakes(where: str, context: object) -> list[str]:
     if not isinstance(context, dict):
-        raise CallerError(f"{where}: context: expected a mapping, got {context!r}")
+        return [f"{where}: context: expected a mapping, got {context!r}"]
     modality = context.get("modality")
-    return Card(policy_from_list(content["terms"], f"{where}: terms", modality=modality), context)
+    if modality is None or isinstance(modality, str):
+        return []
+    return [f"{where}: context.modality: expected a word, got {modality!r}"]
 
 
 def _first_line(error: Exception) -> str:

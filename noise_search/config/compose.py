@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from noise_search.errors import CallerError
+from noise_search.errors import CallerError, expected_one_of
 
 CONFIG_NAME = "sweep"
 _GLOBAL_HYDRA = threading.Lock()  # Hydra's compose API is one global object
@@ -71,15 +71,21 @@ def _hydra_errors() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise CallerError(f"configuration: {_in_one_line(error)}") from error
+        raise CallerError(_in_one_line(error)) from error
 
 
 def _in_one_line(error: Exception) -> str:
-    """Message without the stack that Hydra puts into it; a cause says more than its wrapper."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    unique = list(dict.fromkeys(lines))
-    return "; ".join(line for line in unique if not line.startswith(("full_key:", "object_type=")))
+    """What is wrong, in our words where Hydra's need several lines."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return expected_one_of(group, error.options, choice)
+    if isinstance(error, ConfigCompositionException) and isinstance(
+        error.__cause__, ConfigKeyError | ConfigAttributeError
+    ):
+        return f"{error.__cause__.full_key}: no such key; noise-search sweep --cfg job shows them all"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [line for line in dict.fromkeys(lines) if not line.startswith(("full_key:", "object_type="))]
+    return f"configuration: {'; '.join(kept)}"
 
 
 @contextmanager

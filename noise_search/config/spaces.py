@@ -48,7 +48,8 @@ def parse_space(node: object, where: str = "space", *, modality: str | None = No
 def _parse_site(site: str, node: object, where: str, modality: str | None, mistakes: list[str]) -> SiteSpace:
     body = _mapping(node, where, _SITE_KEYS, mistakes)
     names = _noise_names(site, body.get("noise"), f"{where}.noise", modality, mistakes)
-    _refuse_foreign_branches(body, names, where, mistakes)
+    if names:
+        _refuse_foreign_branches(body, names, where, mistakes)
     branches = {
         name: _parse_branch(NOISES[site][name], body, names, where, mistakes) for name in names if name != NO_NOISE
     }

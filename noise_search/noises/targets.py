@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from noise_search.noises.registry import ANY_DATA, BOTH_KNOBS, Noise, TargetNoise, per_sample
@@ -19,7 +20,8 @@ def label_smoothing(targets: Tensor, magnitudes: Tensor, draws: Draws) -> Tensor
     Source: Szegedy et al. 2016, arXiv:1512.00567.
     """
     share = per_sample(magnitudes, targets)
-    return (1 - share) * targets + share / targets.shape[-1]
+    soft = (1 - share) * targets + share / targets.shape[-1]
+    return torch.where(share == 0, targets, soft)  # -0 + 0 is +0
 
 
 TARGET_NOISES: dict[str, Noise[TargetNoise]] = {

@@ -33,7 +33,8 @@ def relative(parameters: Mapping[str, Tensor], magnitudes: Tensor, draws: Draws)
 
 def _relative(weight: Tensor, magnitudes: Tensor, xi: Tensor) -> Tensor:
     shape = (-1,) + (1,) * (weight.dim() - 1)
-    rms = weight.detach().flatten(1).square().mean(dim=1).sqrt().reshape(shape)
+    # One trial at a time: with several threads, a mean over stacked trials differs by their number in the last bits.
+    rms = torch.stack([layer.square().mean().sqrt() for layer in weight.detach()]).reshape(shape)
     sigma = magnitudes.reshape(shape)
     return torch.where(sigma == 0, weight, weight + sigma * rms * xi)
 

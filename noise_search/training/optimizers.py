@@ -38,8 +38,8 @@ def make_optimizer(spec: OptimizerSpec, parameters: Iterable[Tensor]) -> torch.o
         options["weight_decay"] = spec.weight_decay
     try:
         return OPTIMIZERS[spec.name](list(parameters), lr=spec.lr, **options)
-    except (TypeError, ValueError) as error:
-        raise CallerError(f"optimizer: {spec.name} does not take these options: {error}") from error
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        raise CallerError(f"optimizer: {spec.name} does not take these options: {error}; got {options}") from error
 
 
 def learning_rates(spec: OptimizerSpec, steps: int) -> list[float]:

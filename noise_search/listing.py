@@ -1,0 +1,88 @@
+"""What the registries hold, as rows for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from noise_search.corruptions import CORRUPTIONS
+from noise_search.data import DATASETS
+from noise_search.models import MODELS
+from noise_search.noises import NOISES
+from noise_search.schedules import SCHEDULES, Parameter
+
+Row = dict[str, Any]
+
+
+def noises() -> list[Row]:
+    """Every noise with its unit, searched range and knobs."""
+    return [
+        {
+            "site": site,
+            "noise": name,
+            "unit": noise.unit,
+            "range": _range(*noise.search, log=noise.log),
+            "knobs": ", ".join(sorted(noise.knobs)),
+            "data": ", ".join(sorted(noise.modalities)),
+            "summary": noise.summary,
+            "source": noise.source,
+        }
+        for site, entries in NOISES.items()
+        for name, noise in entries.items()
+    ]
+
+
+def schedules() -> list[Row]:
+    """Every schedule with its parameters and how they are searched."""
+    return [
+        {
+            "schedule": name,
+            "parameters": ", ".join(_parameter(*item) for item in curve.parameters.items()) or "none",
+            "summary": curve.summary,
+        }
+        for name, curve in SCHEDULES.items()
+    ]
+
+
+def corruptions() -> list[Row]:
+    """Every corruption with its family, unit and published strengths."""
+    return [
+        {
+            "corruption": name,
+            "family": kind.family,
+            "data": kind.modality,
+            "unit": kind.unit,
+            "published strengths": ", ".join(f"{strength:g}" for strength in kind.literature),
+            "source": kind.source,
+        }
+        for name, kind in CORRUPTIONS.items()
+    ]
+
+
+def data() -> list[Row]:
+    """Every data set."""
+    return [{"data": name, "modality": source.modality, "summary": source.summary} for name, source in DATASETS.items()]
+
+
+def models() -> list[Row]:
+    """Every model."""
+    return [{"model": name, "summary": model.summary} for name, model in MODELS.items()]
+
+
+LISTINGS: dict[str, Callable[[], list[Row]]] = {
+    "noises": noises,
+    "schedules": schedules,
+    "corruptions": corruptions,
+    "data": data,
+    "models": models,
+}
+
+
+def _range(low: float, high: float, *, log: bool) -> str:
+    return f"{low:g} to {high:g}{' log' if log else ''}"
+
+
+def _parameter(name: str, parameter: Parameter) -> str:
+    if parameter.search is None:
+        return f"{name} = {parameter.default:g}"
+    return f"{name} in {_range(*parameter.search, log=False)}"
