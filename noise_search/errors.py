@@ -27,7 +27,7 @@ def expected_one_of(where: str, allowed: Iterable[str], got: object) -> str:
     "noise.kind: expected one of ['gaussian', 'mixup'], got 'gausian'; did you mean 'gaussian'?"
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(str(got), names, n=1)
+    near = difflib.get_close_matches(got, names, n=1) if isinstance(got, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{where}: expected one of {names}, got {got!r}{hint}"
 

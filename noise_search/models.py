@@ -115,7 +115,7 @@ def build_model(name: str, parameters: Any, statistics: InputStatistics, *, seed
     The weights come from torch's global generator, the only one modules initialise from; its state is put back.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stable_hash(seed, "init"))
+        torch.default_generator.manual_seed(stable_hash(seed, "init"))  # torch.manual_seed seeds accelerators too
         network = MODELS[name].build(statistics, parameters)
     parts = [("normalise", Normalise(statistics.mean, statistics.std)), ("network", network)]
     return nn.Sequential(OrderedDict(parts))

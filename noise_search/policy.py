@@ -272,13 +272,13 @@ def save_card(card: Card, path: str | Path) -> None:
         CallerError: When the folder is missing or cannot be written, or the context is no plain data.
     """
     target = Path(path)
-    content = {"version": CARD_VERSION, "terms": policy_to_list(card.policy), "context": dict(card.context)}
-    text = _yaml_text(content, f"{target}: context")
+    text = _yaml_text(card_to_mapping(card), f"{target}: context")
     try:
         with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".yaml", delete=False) as file:
             temporary = Path(file.name)
             try:
                 file.write(text)
+                file.flush()
                 temporary.chmod(0o644)
                 temporary.replace(target)
             finally:
@@ -320,7 +320,7 @@ class _CardLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "an alias, which cards may not have", mark)
         return super().compose_node(parent, index)
 

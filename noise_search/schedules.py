@@ -114,7 +114,7 @@ class Schedule:
         parameters: (name, value) pairs, sorted; missing ones are filled with the curve's defaults.
 
     Raises:
-        CallerError: For an unknown kind or parameter, or a value out of range.
+        CallerError: For an unknown kind or parameter, one given twice, or a value out of range.
 
     >>> Schedule("window", (("start", 0.5),)).parameters
     (('start', 0.5), ('stop', 1.0))
@@ -124,6 +124,9 @@ class Schedule:
     parameters: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        names = [name for name, _ in self.parameters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise_if_any([f"schedule: expected each parameter once, got {name} twice" for name in twice])
         raise_if_any(schedule_mistakes("schedule", self.kind, dict(self.parameters)))
         defaults = {name: parameter.default for name, parameter in SCHEDULES[self.kind].parameters.items()}
         filled = defaults | {name: float(value) for name, value in self.parameters}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +10,6 @@ from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from noise_search.config.spaces import parse_space
@@ -30,7 +30,7 @@ from noise_search.spec import (
     TrackingSpec,
     TrainSpec,
 )
-from noise_search.training.optimizers import OPTIMIZERS, make_optimizer
+from noise_search.training.optimizers import OPTIMIZERS
 
 T = TypeVar("T")
 _NODES: dict[str, type[Any]] = {
@@ -74,8 +74,6 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
         CallerError: With every mistake, each naming its key, the value and what is allowed.
     """
     mistakes = [expected_one_of("configuration", [*_NODES, *_OTHERS], key) for key in config if key not in _known()]
-    mistakes += [f"{path}: expected a finite number, got {value!r}" for path, value in _not_finite(config, "")]
-    raise_if_any(mistakes)
     parts: dict[str, Any] = {
         name: _collect(mistakes, partial(_typed, kind, config.get(name), name)) for name, kind in _NODES.items()
     }
@@ -114,24 +112,35 @@ def _typed(kind: type[T], node: object, where: str) -> T:
         raise CallerError(f"{where}: expected a mapping, got {node!r}")
     assert is_dataclass(kind)
     names = [field.name for field in fields(kind)]
-    unknown = [expected_one_of(where, names, key) for key in node if key not in names]
+    mistakes = [expected_one_of(where, names, key) for key in node if key not in names]
+    known = {key: value for key, value in node.items() if key in names}
+    not_finite = dict(_not_finite(known, where))
+    mistakes += [_finite_message(path, value) for path, value in not_finite.items()]
     try:
         # Through JSON, because only there does strict mode take a list for a tuple and an int for a float.
-        value: T = TypeAdapter(kind).validate_json(
-            json.dumps({key: value for key, value in node.items() if key in names}), strict=True
-        )
+        value: T = TypeAdapter(kind).validate_json(json.dumps(known), strict=True)
     except ValidationError as error:
-        raise CallerError(*unknown, *(_message(where, detail) for detail in error.errors())) from error
-    raise_if_any(unknown)
+        found = [(".".join([where, *map(str, detail["loc"])]), detail) for detail in error.errors()]
+        mistakes += [_message(path, detail) for path, detail in found if path not in not_finite]
+        raise CallerError(*mistakes) from error
+    raise_if_any(mistakes)
     return value
 
 
-def _message(where: str, detail: Any) -> str:
-    path = ".".join([where, *(str(part) for part in detail["loc"])])
+def _message(path: str, detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{path}: expected a value, got none"
+    limits = detail.get("ctx", {})
+    if detail["type"] in ("too_short", "too_long"):
+        least = detail["type"] == "too_short"
+        amount = f"at least {limits['min_length']}" if least else f"at most {limits['max_length']}"
+        return f"{path}: expected {amount} entries, got {detail['input']!r}"
     expected = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return f"{path}: expected {expected}, got {detail['input']!r}"
+
+
+def _finite_message(path: str, value: float) -> str:
+    return f"{path}: expected a finite number, got {value!r}"
 
 
 def _data(node: object) -> DataSpec:
@@ -142,8 +151,8 @@ def _data(node: object) -> DataSpec:
 
 
 def _model(node: object, data: DataSpec | None) -> ModelSpec:
-    if not isinstance(node, Mapping) or node.get("name") not in MODELS:
-        name = node.get("name") if isinstance(node, Mapping) else node
+    name = node.get("name") if isinstance(node, Mapping) else node
+    if not isinstance(node, Mapping) or not isinstance(name, str) or name not in MODELS:
         raise CallerError(expected_one_of("model.name", MODELS, name))
     entry = MODELS[node["name"]]
     parameters = _typed(entry.parameters, {key: value for key, value in node.items() if key != "name"}, "model")
@@ -159,14 +168,20 @@ def _model(node: object, data: DataSpec | None) -> ModelSpec:
 def _optimizer(node: object) -> OptimizerSpec:
     if not isinstance(node, Mapping):
         raise CallerError(f"optimizer: expected a mapping, got {node!r}")
-    if node.get("name") not in OPTIMIZERS:
-        raise CallerError(expected_one_of("optimizer.name", OPTIMIZERS, node.get("name")))
-    options = node.get("options") or {}
+    name, options = node.get("name"), node.get("options", {})
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        raise CallerError(expected_one_of("optimizer.name", OPTIMIZERS, name))
     if not isinstance(options, Mapping):
         raise CallerError(f"optimizer.options: expected a mapping, got {options!r}")
-    spec = _typed(OptimizerSpec, {**node, "options": []}, "optimizer")
+    # Names only: torch checks the values when the workbench is built, and trying it here would cost a second.
+    allowed = inspect.signature(OPTIMIZERS[name]).parameters.keys() - {"params", "lr", "weight_decay"}
+    mistakes = [expected_one_of("optimizer.options", allowed, key) for key in options if key not in allowed]
+    mistakes += [_finite_message(path, value) for path, value in _not_finite(options, "optimizer.options")]
+    spec = _collect(mistakes, partial(_typed, OptimizerSpec, {**node, "options": []}, "optimizer"))
+    raise_if_any(mistakes)
+    assert spec is not None
     pairs = tuple((str(key), tuple(v) if isinstance(v, list) else v) for key, v in sorted(options.items()))
-    complete = OptimizerSpec(
+    return OptimizerSpec(
         spec.name,
         spec.lr,
         spec.weight_decay,
@@ -175,8 +190,6 @@ def _optimizer(node: object) -> OptimizerSpec:
         spec.warmup_fraction,
         spec.final_fraction,
     )
-    make_optimizer(complete, [torch.zeros(1, requires_grad=True)])  # does torch take the options?
-    return complete
 
 
 def _suite(node: object, modality: str | None) -> Any:
@@ -215,4 +228,4 @@ def _not_finite(node: object, path: str) -> Iterator[tuple[str, float]]:
         yield path, node
     entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
     for key, value in entries:
-        yield from _not_finite(value, f"{path}.{key}" if path else str(key))
+        yield from _not_finite(value, f"{path}.{key}")

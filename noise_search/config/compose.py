@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from noise_search.errors import CallerError, expected_one_of
 
 CONFIG_NAME = "sweep"
+_REFUSED = (HydraException, OmegaConfBaseException, ValueError)  # Hydra raises ValueError for model=3
+_FREE_NODES = ("space.", "optimizer.options.")  # what they hold is for the checks to judge
 _GLOBAL_HYDRA = threading.Lock()  # Hydra's compose API is one global object
 
 
@@ -36,13 +39,22 @@ def compose(overrides: Sequence[str], *, config_dir: str | Path | None = None) -
         config_dir: Folder searched before the shipped one for groups and experiments of your own.
 
     Raises:
-        CallerError: For unknown groups, choices and keys.
+        CallerError: For a missing folder, and every override that names an unknown group, choice or key.
     """
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise CallerError(f"config_dir: expected a folder, got {str(config_dir)!r}")
     search = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
-    with _GLOBAL_HYDRA, _hydra_errors():
+
+    def make(chosen: Sequence[str]) -> dict[str, Any]:
+        return _plain(hydra.compose(CONFIG_NAME, [*search, *chosen]))
+
+    with _GLOBAL_HYDRA:
         GlobalHydra.instance().clear()
         with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return _plain(hydra.compose(CONFIG_NAME, [*search, *overrides]))
+            try:
+                return make(overrides)
+            except _REFUSED as error:
+                raise CallerError(*(_mistakes_of_each(make, overrides) or [_in_one_line(error)])) from error
 
 
 def collect(arguments: Sequence[str], program: str) -> list[dict[str, Any]]:
@@ -54,10 +66,37 @@ def collect(arguments: Sequence[str], program: str) -> list[dict[str, Any]]:
     """
     configs: list[DictConfig] = []
     task = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=CONFIG_NAME)
-    with _GLOBAL_HYDRA, _hydra_errors(), _command_line([program, *arguments]):
-        GlobalHydra.instance().clear()
-        task(configs.append)()
-        return [_plain(config) for config in configs]
+    try:
+        with _GLOBAL_HYDRA, _command_line([program, *arguments]):
+            GlobalHydra.instance().clear()
+            task(configs.append)()
+            return [_plain(config) for config in configs]
+    except _REFUSED as error:
+        _raise_every_mistake(arguments)
+        raise CallerError(_in_one_line(error)) from error
+
+
+def _raise_every_mistake(arguments: Sequence[str]) -> None:
+    """Compose a single run's overrides for the sake of the error; Hydra's own stops at the first mistake."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("--multirun", "-m", action="store_true")
+    options, rest = parser.parse_known_args(arguments)
+    if not options.multirun:
+        compose([argument for argument in rest if not argument.startswith("-")], config_dir=options.config_dir)
+
+
+def _mistakes_of_each(make: Callable[[Sequence[str]], object], overrides: Sequence[str]) -> list[str]:
+    """What is wrong with each override beside the sound ones; choices of groups first, as keys depend on them."""
+    sound: list[str] = []
+    mistakes: list[str] = []
+    for override in sorted(overrides, key=lambda override: "." in override.partition("=")[0]):
+        try:
+            make([*sound, override])
+            sound.append(override)
+        except _REFUSED as error:
+            mistakes.append(_in_one_line(error, override))
+    return mistakes
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -65,27 +104,24 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
-@contextmanager
-def _hydra_errors() -> Iterator[None]:
-    """Turn Hydra's and OmegaConf's errors into one line each."""
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        raise CallerError(_in_one_line(error)) from error
-
-
-def _in_one_line(error: Exception) -> str:
+def _in_one_line(error: Exception, override: str = "configuration") -> str:
     """What is wrong, in our words where Hydra's need several lines."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return expected_one_of(group, error.options, choice)
-    if isinstance(error, ConfigCompositionException) and isinstance(
-        error.__cause__, ConfigKeyError | ConfigAttributeError
-    ):
-        return f"{error.__cause__.full_key}: no such key; noise-search sweep --cfg job shows them all"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
+        return _unknown_key(str(cause.full_key), [str(key) for key in cause.parent_node])
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     kept = [line for line in dict.fromkeys(lines) if not line.startswith(("full_key:", "object_type="))]
-    return f"configuration: {'; '.join(kept)}"
+    return f"{override}: {'; '.join(kept)}"
+
+
+def _unknown_key(path: str, allowed: Sequence[str]) -> str:
+    if path.startswith(_FREE_NODES):
+        return f"{path}: no such key; to add it, write +{path}=..."
+    where, _, key = path.rpartition(".")
+    return expected_one_of(where or "configuration", [name for name in allowed if name != "hydra"], key)
 
 
 @contextmanager

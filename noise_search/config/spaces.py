@@ -41,7 +41,7 @@ def parse_space(node: object, where: str = "space", *, modality: str | None = No
         for site, body in sites.items()
         if site in NOISES
     ]
-    raise_if_any(mistakes)
+    raise_if_any(list(dict.fromkeys(mistakes)))  # a site's noises share its schedule
     return Space(tuple(parsed))
 
 
@@ -49,7 +49,7 @@ def _parse_site(site: str, node: object, where: str, modality: str | None, mista
     body = _mapping(node, where, _SITE_KEYS, mistakes)
     names = _noise_names(site, body.get("noise"), f"{where}.noise", modality, mistakes)
     if names:
-        _refuse_foreign_branches(body, names, where, mistakes)
+        _refuse_foreign_branches(site, body, names, where, mistakes)
     branches = {
         name: _parse_branch(NOISES[site][name], body, names, where, mistakes) for name in names if name != NO_NOISE
     }
@@ -68,12 +68,17 @@ def _noise_names(site: str, node: object, where: str, modality: str | None, mist
     return known
 
 
-def _refuse_foreign_branches(body: Mapping[str, Any], names: Sequence[str], where: str, mistakes: list[str]) -> None:
+def _refuse_foreign_branches(
+    site: str, body: Mapping[str, Any], names: Sequence[str], where: str, mistakes: list[str]
+) -> None:
+    picked = [name for name in names if name != NO_NOISE]
     for key in ("magnitude", "fraction", "level"):
         node = body.get(key)
+        having = [name for name in picked if key == "magnitude" or key in NOISES[site][name].knobs]
         if isinstance(node, Mapping) and _is_by_noise(node):
-            branches = [name for name in names if name != NO_NOISE]
-            mistakes += [expected_one_of(f"{where}.{key}", branches, name) for name in node if name not in branches]
+            mistakes += [expected_one_of(f"{where}.{key}", having, name) for name in node if name not in having]
+        elif node is not None and picked and not having:
+            mistakes.append(f"{where}.{key}: {site}.{picked[0]} has no such knob; remove the key")
 
 
 def _parse_branch(
@@ -91,7 +96,7 @@ def _parse_branch(
     return NoiseBranch(
         magnitude=Range(low, high, noise.log)
         if magnitude is None
-        else _value(magnitude, f"{where}.magnitude", mistakes, _number_in(0.0, noise.limit)),
+        else _value(magnitude, _place(where, "magnitude", body, noise), mistakes, _number_in(0.0, noise.limit)),
         fraction=_knob(noise, "fraction", body, 0.5, where, mistakes, _number_in(0.0, 1.0)),
         level=_knob(noise, "level", body, "fixed", where, mistakes, _word_in(LEVELS)),
         schedule=kind,
@@ -111,7 +116,12 @@ def _knob(
     node = _of_noise(body.get(knob), noise.name)
     if knob not in noise.knobs:
         return None
-    return default if node is None else _value(node, f"{where}.{knob}", mistakes, check)
+    return default if node is None else _value(node, _place(where, knob, body, noise), mistakes, check)
+
+
+def _place(where: str, key: str, body: Mapping[str, Any], noise: Noise[Any]) -> str:
+    """Name of a key in messages, with the noise where it is given by noise."""
+    return f"{where}.{key}.{noise.name}" if _is_by_noise(body[key]) else f"{where}.{key}"
 
 
 def _parse_schedule(node: object, where: str, mistakes: list[str]) -> tuple[Value, dict[str, dict[str, Value]]]:
@@ -133,6 +143,7 @@ def _parse_schedule(node: object, where: str, mistakes: list[str]) -> tuple[Valu
 
 def _parse_curve(kind: str, node: object, where: str, mistakes: list[str]) -> dict[str, Value]:
     curve = SCHEDULES[kind]
+    before = len(mistakes)
     body = _mapping(node, where, tuple(curve.parameters), mistakes)
     values: dict[str, Value] = {}
     for name, parameter in curve.parameters.items():
@@ -140,7 +151,8 @@ def _parse_curve(kind: str, node: object, where: str, mistakes: list[str]) -> di
             values[name] = _value(body[name], f"{where}.{name}", mistakes, _number_in(0.0, 1.0))
         else:
             values[name] = parameter.default if parameter.search is None else Range(*parameter.search)
-    if curve.increasing and not _always_increasing(*(values[name] for name in curve.increasing)):
+    sound = len(mistakes) == before
+    if sound and curve.increasing and not _always_increasing(*(values[name] for name in curve.increasing)):
         first, second = curve.increasing
         mistakes.append(
             f"{where}: expected {first} < {second} whatever is searched, "
@@ -157,8 +169,8 @@ def _extreme(value: Value, pick: Callable[[Sequence[float]], float]) -> float:
     if isinstance(value, Range):
         return pick((value.low, value.high))
     if isinstance(value, Choices):
-        return pick([option for option in value.options if not isinstance(option, str)] or [math.nan])
-    return value if not isinstance(value, str) else math.nan
+        return pick([float(option) for option in value.options])
+    return float(value)
 
 
 def _value(node: object, where: str, mistakes: list[str], check: Check) -> Value:
@@ -171,6 +183,8 @@ def _value(node: object, where: str, mistakes: list[str], check: Check) -> Value
     body = _mapping(node, where, ("low", "high", "log"), mistakes)
     low, high, log = body.get("low"), body.get("high"), body.get("log", False)
     found = [mistake for key, end in (("low", low), ("high", high)) for mistake in check(f"{where}.{key}", end)]
+    if not found and not (_is_number(low) and _is_number(high)):
+        found.append(f"{where}: expected one word or {{choices: [...]}}, got a range")
     if not isinstance(log, bool):
         found.append(f"{where}.log: expected true or false, got {log!r}")
     if not found and not low < high:  # type: ignore[operator]  # both numbers: checked above
@@ -188,7 +202,7 @@ def _choices(node: Mapping[Any, Any], where: str, mistakes: list[str], check: Ch
         mistakes.append(f"{where}.choices: expected a list with at least one entry, got {options!r}")
         return 0.0
     found = [mistake for option in options for mistake in check(where, option)]
-    if len({str(option) for option in options}) < len(options):
+    if not found and len(set(options)) < len(options):
         found.append(f"{where}.choices: expected each entry once, got {options!r}")
     mistakes += found
     return Choices(tuple(option if isinstance(option, str) else float(option) for option in options if not found))
@@ -211,7 +225,8 @@ def _word_in(allowed: Sequence[str]) -> Check:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)  # however large: isfinite would overflow
+    return whole or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_by_noise(node: object) -> bool:

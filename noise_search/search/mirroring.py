@@ -109,23 +109,24 @@ def policy_parameters(policy: Sequence[Mapping[str, object]]) -> dict[str, str]:
 
 
 def _points(result: NewResult, started: datetime, ended: datetime) -> list[MetricPoint]:
-    """Curves by epoch, times spread evenly over the job; final numbers at the last epoch."""
+    """Curves by epoch, times spread evenly over the job; at the end the final numbers and curves by severity."""
     first, last = milliseconds(started), milliseconds(ended)
     count = len(result.history)
-    points = [
+    curves = [
         MetricPoint(key, value, int(row["epoch"]), first + (last - first) * (index + 1) // count)
         for index, row in enumerate(result.history)
         for key, value in row.items()
         if key != "epoch"
     ]
-    shown = {point.key for point in points if point.step == result.epoch}
-    final = {key: value for key, value in result.scores.items() if key not in shown}
-    final |= {
-        f"accuracy/{kind}/{severity}": value
+    shown = {point.key for point in curves if point.step == result.epoch}
+    final = [MetricPoint(key, value, result.epoch, last) for key, value in result.scores.items() if key not in shown]
+    by_severity = [
+        MetricPoint(f"accuracy_by_severity/{kind}", value, severity, last)
         for kind, row in result.cells.items()
         for severity, value in enumerate(row, start=1)
-    }
-    return points + [MetricPoint(key, value, result.epoch, last) for key, value in final.items()]
+        if kind != "clean"  # a curve already
+    ]
+    return curves + final + by_severity
 
 
 def _text(value: object) -> str:

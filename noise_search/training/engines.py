@@ -81,8 +81,9 @@ def clip_per_trial(gradients: Tensors, limit: float | None) -> tuple[dict[str, T
 
     Source: Pascanu et al. 2013, arXiv:1211.5063; as `torch.nn.utils.clip_grad_norm_`, a trial at a time.
     """
-    squares = [value.flatten(1).square().sum(dim=1) for value in gradients.values()]
-    norms = torch.stack(squares).sum(dim=0).sqrt()
+    # Rows of `vector_norm` do not depend on how many there are, nor on the threads; sums over stacked trials do.
+    layers = [torch.linalg.vector_norm(value.reshape(len(value), -1), dim=1) for value in gradients.values()]
+    norms = torch.linalg.vector_norm(torch.stack(layers, dim=1), dim=1)
     if limit is None:
         return dict(gradients), norms
     factors = (limit / (norms + 1e-6)).clamp(max=1.0)

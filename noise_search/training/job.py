@@ -17,6 +17,7 @@ from noise_search.evaluation import Yardstick, make_yardstick
 from noise_search.models import build_model
 from noise_search.policy import Policy
 from noise_search.spec import DataSpec, ModelSpec, OptimizerSpec, TrainSpec
+from noise_search.training.optimizers import make_optimizer
 
 Resolved = Literal["fused", "looped"]
 
@@ -109,7 +110,8 @@ def make_workbench(setup: Setup, *, dataset: Dataset | None = None, dtype: torch
         dtype: Of inputs and parameters; float64 for comparisons with an oracle.
 
     Raises:
-        CallerError: When a batch would hold a single sample, which batch norm cannot take.
+        CallerError: When torch refuses the optimiser's options, or a batch would hold a single sample, which
+            batch norm cannot take.
     """
     data = dataset or load_dataset(setup.data)
     device = resolve_device(setup.train.device)
@@ -120,6 +122,7 @@ def make_workbench(setup: Setup, *, dataset: Dataset | None = None, dtype: torch
             f"got a remainder of 1; try {setup.train.batch_size + 2}"
         )
     model = skeleton(setup, data).to(device, dtype)
+    make_optimizer(setup.optimizer, model.parameters())  # refuses bad options here, before anything is written
     yardstick = make_yardstick(setup.suite, validation, data.classes)
     return Workbench(
         setup, data, model, train, yardstick, device, dtype, _draws_random_numbers(model, train.inputs[:2])

@@ -87,11 +87,29 @@ def _run_padded(
     job: Job, workbench: Workbench, states: Sequence[State] | None, on_epoch: Progress
 ) -> tuple[list[Result], list[dict[str, Tensor]]]:
     """Run a group; a fused one of width 1 is doubled, because width 1 takes another kernel."""
-    if workbench.setup.mode == "looped" or len(job.members) > 1:
+    if workbench.setup.mode == "looped":
         return _run_group(job, workbench, states, on_epoch)
-    twins = replace(job, members=job.members * 2)
-    results, after = _run_group(twins, workbench, states and [states[0], states[0]], lambda _: on_epoch(1))
-    return results[:1], after[:1]
+    with _threads_at_most(max(2, len(job.members))):
+        if len(job.members) > 1:
+            return _run_group(job, workbench, states, on_epoch)
+        twins = replace(job, members=job.members * 2)
+        results, after = _run_group(twins, workbench, states and [states[0], states[0]], lambda _: on_epoch(1))
+        return results[:1], after[:1]
+
+
+@contextmanager
+def _threads_at_most(count: int) -> Iterator[None]:
+    """Fewer CPU threads where there are more than `count`.
+
+    With more threads than trials a convolution cuts up the batch of one trial to keep them busy, and the last bits
+    of its gradient then depend on their number.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run_group(

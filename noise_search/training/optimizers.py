@@ -34,10 +34,10 @@ def make_optimizer(spec: OptimizerSpec, parameters: Iterable[Tensor]) -> torch.o
         CallerError: When the torch class does not take the options, or refuses their values.
     """
     options = dict(spec.options)
-    if spec.weight_decay:
-        options["weight_decay"] = spec.weight_decay
+    # Also where it is 0: AdamW has 0.01 of its own. Rprop has no such option at all.
+    decay = {} if spec.name == "rprop" and not spec.weight_decay else {"weight_decay": spec.weight_decay}
     try:
-        return OPTIMIZERS[spec.name](list(parameters), lr=spec.lr, **options)
+        return OPTIMIZERS[spec.name](list(parameters), lr=spec.lr, **decay, **options)
     except (TypeError, ValueError, LookupError, RuntimeError) as error:
         raise CallerError(f"optimizer: {spec.name} does not take these options: {error}; got {options}") from error
 
