@@ -77,13 +77,10 @@ def claim(session: Session, sweep_id: int, owner: str, lease_seconds: float) -> 
     Raises:
         CallerError: No such sweep, or somebody who may be alive holds an unexpired lease.
     """
-    expired = SweepRow.lease_expires_at <= from_now(0)
-    query = select(SweepRow, expired).where(SweepRow.id == sweep_id).with_for_update()
-    found = session.execute(query).one_or_none()
-    if found is None:
+    row = session.scalar(select(SweepRow).where(SweepRow.id == sweep_id).with_for_update())
+    if row is None:
         raise CallerError(f"sweep: expected the id of a stored sweep, got {sweep_id}")
-    row, has_expired = found
-    if row.lease_owner is not None and not has_expired and not is_dead(row.lease_owner):
+    if is_held(session, sweep_id):
         raise CallerError(_held(row))
     generation: int = row.lease_generation + 1
     session.execute(
@@ -92,6 +89,13 @@ def claim(session: Session, sweep_id: int, owner: str, lease_seconds: float) -> 
         .values(lease_owner=owner, lease_generation=generation, lease_expires_at=from_now(lease_seconds))
     )
     return generation
+
+
+def is_held(session: Session, sweep_id: int) -> bool:
+    """Whether somebody who may be alive holds an unexpired lease of a sweep."""
+    lasts = SweepRow.lease_expires_at > from_now(0)
+    owner = session.scalar(select(SweepRow.lease_owner).where(SweepRow.id == sweep_id, lasts))
+    return owner is not None and not is_dead(owner)
 
 
 def hold(session: Session, sweep_id: int, generation: int) -> SweepRow:

@@ -187,6 +187,11 @@ class Store:
             generation = leases.claim(session, sweep_id, owner or leases.this_process(), lease_seconds)
         return Writer(self._writing, sweep_id, generation, lease_seconds)
 
+    def is_driven(self, sweep_id: int) -> bool:
+        """Whether a driver that may be alive holds the lease of a sweep."""
+        with self._reading() as session:
+            return leases.is_held(session, sweep_id)
+
     def unsent(self, sweep_id: int, limit: int = 50) -> list[OutboxRecord]:
         """What the tracking mirror has yet to show, in the order it was first enqueued."""
         query = select(OutboxRow).where(OutboxRow.sweep_id == sweep_id, OutboxRow.sent_at.is_(None))

@@ -178,3 +178,18 @@ def test_nothing_is_known_of_processes_elsewhere() -> None:
     assert not is_dead(f"{host}:{pid}:{boot}-1-{gone}")
     assert not is_dead(f"{host}:{pid}:")
     assert not is_dead("a name of its own")
+
+
+def test_a_sweep_is_driven_while_a_lease_of_it_is_held(tmp_path: Path) -> None:
+    with driven(tmp_path) as (store, writer):
+        assert store.is_driven(writer.sweep_id)
+        writer.release()
+        assert not store.is_driven(writer.sweep_id)
+
+
+def test_a_sweep_whose_driver_was_killed_is_not_driven(tmp_path: Path) -> None:
+    with stored(tmp_path) as store, another_driver(store, lease_seconds=3600) as child:
+        assert store.is_driven(1)
+        child.kill()
+        child.join()
+        assert not store.is_driven(1)
