@@ -97,9 +97,7 @@ def factor(schedule: Mapping[str, Any], step: int, total: int) -> float:
 
 def _optimizer(spec: OptimizerSpec, network: nn.Module) -> torch.optim.Optimizer:
     if spec.name == "adamw":
-        return torch.optim.AdamW(
-            network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, **dict(spec.options)
-        )
+        return torch.optim.AdamW(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, **dict(spec.options))
     return torch.optim.SGD(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, **dict(spec.options))
 
 
@@ -175,7 +173,7 @@ def _step(
         _shake(network, relative, moment)
     stepper.zero_grad()
     loss = F.cross_entropy(network(inputs), targets)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     with torch.no_grad():
         for name, value in network.named_parameters():
             value.copy_(clean[name])
@@ -195,4 +193,4 @@ def _shake(network: nn.Module, term: TermNode, moment: Moment) -> None:
         if value.dim() > 1:
             rng = generator(moment.seed, "weights", "relative", name, moment.step)
             rms = math.sqrt(float((value * value).mean()))
-            value += magnitude * rms * torch.randn(value.shape, generator=rng, dtype=moment.dtype)
+            value.add_(magnitude * rms * torch.randn(value.shape, generator=rng, dtype=moment.dtype))

@@ -6,6 +6,7 @@ norms) and buffers are left alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -33,8 +34,9 @@ def relative(parameters: Mapping[str, Tensor], magnitudes: Tensor, draws: Draws)
 
 def _relative(weight: Tensor, magnitudes: Tensor, xi: Tensor) -> Tensor:
     shape = (-1,) + (1,) * (weight.dim() - 1)
-    # One trial at a time: with several threads, a mean over stacked trials differs by their number in the last bits.
-    rms = torch.stack([layer.square().mean().sqrt() for layer in weight.detach()]).reshape(shape)
+    # A row of `vector_norm` does not depend on how many there are, nor on the threads; a mean does.
+    rows = weight.detach().flatten(1)
+    rms = (torch.linalg.vector_norm(rows, dim=1) / math.sqrt(rows.shape[1])).reshape(shape)
     sigma = magnitudes.reshape(shape)
     return torch.where(sigma == 0, weight, weight + sigma * rms * xi)
 

@@ -15,9 +15,9 @@ from noise_search.data import DATASETS, Dataset, Split
 from noise_search.errors import CallerError
 from noise_search.evaluation import Yardstick, make_yardstick
 from noise_search.models import build_model
+from noise_search.optimizers import make_optimizer
 from noise_search.policy import Policy
 from noise_search.spec import DataSpec, ModelSpec, OptimizerSpec, TrainSpec
-from noise_search.training.optimizers import make_optimizer
 
 Resolved = Literal["fused", "looped"]
 
@@ -116,17 +116,22 @@ def make_workbench(setup: Setup, *, dataset: Dataset | None = None, dtype: torch
     data = dataset or load_dataset(setup.data)
     device = resolve_device(setup.train.device)
     train, validation = data.train.to(device, dtype), data.validation.to(device, dtype)
-    if len(train) % setup.train.batch_size == 1:
-        raise CallerError(
-            f"train.batch_size: {setup.train.batch_size} leaves a last batch of one of {len(train)} samples, "
-            f"got a remainder of 1; try {setup.train.batch_size + 2}"
-        )
+    _refuse_batches_of_one(len(train), setup.train.batch_size)
     model = skeleton(setup, data).to(device, dtype)
     make_optimizer(setup.optimizer, model.parameters())  # refuses bad options here, before anything is written
     yardstick = make_yardstick(setup.suite, validation, data.classes)
     return Workbench(
         setup, data, model, train, yardstick, device, dtype, _draws_random_numbers(model, train.inputs[:2])
     )
+
+
+def _refuse_batches_of_one(samples: int, batch_size: int) -> None:
+    if samples % batch_size == 1:
+        larger = next(size for size in range(batch_size + 1, samples + 1) if samples % size != 1)
+        raise CallerError(
+            f"train.batch_size: {batch_size} leaves a last batch of one of {samples} samples, "
+            f"got a remainder of 1; try {larger}"
+        )
 
 
 def load_dataset(spec: DataSpec) -> Dataset:

@@ -24,11 +24,11 @@ from torch import Tensor
 from noise_search.evaluation import Scores, fused_logits, looped_logits, score, weight_robustness
 from noise_search.metrics import above_chance
 from noise_search.noises import Batch, CohortTerm, noisy_batch, noisy_weights
+from noise_search.optimizers import learning_rates, make_optimizer
 from noise_search.policy import cohort_terms
 from noise_search.seeds import generator, stable_hash
 from noise_search.training.engines import Engine, clip_per_trial, fused_engine, looped_engine, masked
 from noise_search.training.job import Job, Member, Result, Workbench, skeleton
-from noise_search.training.optimizers import learning_rates, make_optimizer
 from noise_search.training.state import (
     CohortState,
     State,
@@ -89,7 +89,7 @@ def _run_padded(
     """Run a group; a fused one of width 1 is doubled, because width 1 takes another kernel."""
     if workbench.setup.mode == "looped":
         return _run_group(job, workbench, states, on_epoch)
-    with _threads_at_most(max(2, len(job.members))):
+    with _threads_for(max(2, len(job.members))):
         if len(job.members) > 1:
             return _run_group(job, workbench, states, on_epoch)
         twins = replace(job, members=job.members * 2)
@@ -98,14 +98,14 @@ def _run_padded(
 
 
 @contextmanager
-def _threads_at_most(count: int) -> Iterator[None]:
-    """Fewer CPU threads where there are more than `count`.
+def _threads_for(trials: int) -> Iterator[None]:
+    """CPU threads cut down to the largest power of two that is not above `trials`.
 
-    With more threads than trials a convolution cuts up the batch of one trial to keep them busy, and the last bits
-    of its gradient then depend on their number.
+    Other numbers make a convolution share one trial's samples among threads, and the last bits of its results then
+    depend on the trial's slot, the cohort's width and the number of threads.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(min(before, count))
+    torch.set_num_threads(1 << (min(before, trials).bit_length() - 1))
     try:
         yield
     finally:

@@ -39,7 +39,7 @@ def share_of_pixels_kept(inputs: Tensor) -> float:
 
 def toy(script: ModuleType) -> object:
     def reference(options: argparse.Namespace) -> object:
-        facts = {"model": options.model, "epochs": options.epochs, "seeds": list(range(options.seeds))}
+        facts = {"model": options.model, "seeds": list(range(options.seeds))}
         return script.Reference("images", CLEAN, share_of_pixels_kept, facts)
 
     return reference
@@ -47,7 +47,7 @@ def toy(script: ModuleType) -> object:
 
 def test_a_suite_is_written_that_reads_back_and_achieves_what_it_says(script: ModuleType, tmp_path: Path) -> None:
     output = tmp_path / "toy.yaml"
-    assert script.main(["--data", "digits", "--epochs", "7", "--output", str(output)], toy(script)) == 0
+    assert script.main(["--data", "digits", "--seeds", "7", "--output", str(output)], toy(script)) == 0
     suite = suite_from_mapping(yaml.safe_load(output.read_text()), "suite")
     assert (suite.name, suite.data, suite.weight_strengths, suite.weight_draws) == (
         "toy",
@@ -55,7 +55,7 @@ def test_a_suite_is_written_that_reads_back_and_achieves_what_it_says(script: Mo
         (0.01, 0.05),
         4,
     )
-    assert suite.reference["epochs"] == 7
+    assert suite.reference["seeds"] == [0, 1, 2, 3, 4, 5, 6]
     assert tuple(kind.name for kind in suite.kinds) == TUNE_KINDS["images"]
     measured = [share_of_pixels_kept(inputs) for inputs in corrupted_images(suite, CLEAN)]
     assert measured == pytest.approx([share for kind in suite.kinds for share in kind.achieved], abs=5e-5)
@@ -87,21 +87,10 @@ def test_all_mistakes_of_the_command_line_are_named_before_anything_is_trained(
         raise AssertionError("trained")
 
     output = tmp_path / "missing" / "toy.yaml"
-    arguments = [
-        "--data",
-        "digit",
-        "--model",
-        "ccn",
-        "--epochs",
-        "0",
-        "--seeds",
-        "0",
-        "--output",
-        str(output),
-    ]
+    arguments = ["--data", "digit", "--model", "ccn", "--seeds", "0", "--output", str(output)]
     assert script.main(arguments, untouched) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["--data", "--model", "--epochs", "--seeds", "--output"]
+    assert [line.split(":")[0] for line in lines] == ["--data", "--model", "--seeds", "--output"]
 
 
 def test_a_reference_at_chance_is_refused(
@@ -118,7 +107,7 @@ def test_a_trained_reference_gives_a_suite_whose_strengths_cost_what_they_say(
     script: ModuleType, tmp_path: Path
 ) -> None:
     output = tmp_path / "digits.yaml"
-    arguments = ["--model", "mlp", "--epochs", "6", "--seeds", "1", "--output", str(output)]
+    arguments = ["--model", "mlp", "--seeds", "1", "--output", str(output), "train.epochs=10"]
     assert script.main(arguments) == 0
     suite = suite_from_mapping(yaml.safe_load(output.read_text()), "suite")
     assert all(kind.achieved[0] == pytest.approx(0.95, abs=0.03) for kind in suite.kinds if kind.calibrated)

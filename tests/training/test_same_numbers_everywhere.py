@@ -22,10 +22,10 @@ from training_examples import (
     scaled,
 )
 
+from noise_search.optimizers import OPTIMIZERS
 from noise_search.policy import Policy, Term
 from noise_search.spec import OptimizerSpec
 from noise_search.training import Resolved
-from noise_search.training.optimizers import OPTIMIZERS
 
 models = pytest.mark.parametrize("model", SHIPPED)
 modes = pytest.mark.parametrize("mode", ["fused", "looped"])
@@ -51,6 +51,16 @@ def test_a_fused_trial_gives_the_same_numbers_alone_and_in_a_cohort_of_sixteen(m
 
 
 @models
+def test_a_fused_trial_gives_the_same_numbers_in_a_cohort_of_any_width(model: str) -> None:
+    workbench = bench(model, epochs=1)
+    cohort = members(policies(16))
+    together = list(zip(*run(workbench, cohort), strict=True))
+    for width in (2, 3, 4, 5, 6, 7, 8, 9, 11, 13):
+        for slot, member in enumerate(zip(*run(workbench, cohort[:width]), strict=True)):
+            assert_same(member, together[slot])
+
+
+@models
 def test_a_fused_trial_gives_the_same_numbers_in_another_slot_and_beside_others(model: str) -> None:
     workbench = bench(model)
     cohort = members(policies(16), seeds=[0, 4] * 8)
@@ -71,21 +81,26 @@ def test_a_looped_trial_gives_the_same_numbers_alone_and_in_a_job_of_several(mod
         assert_same(alone, together[slot])
 
 
-def test_one_and_two_threads_give_the_same_numbers_in_processes_of_their_own() -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    script = f"import {print_fingerprints.__module__} as e; e.{print_fingerprints.__name__}"
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"{script}({threads})"],
-            env={**environment, "OMP_NUM_THREADS": str(threads)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for threads in (1, 2)
-    ]
-    one, two = (json.loads(process.communicate()[0]) for process in started)
-    assert len(one) == 6
+def test_any_number_of_threads_gives_the_same_numbers_in_processes_of_their_own() -> None:
+    one, two, six = (json.loads(started.communicate()[0]) for started in [fingerprints(n) for n in (1, 2, 6)])
+    assert list(one) == [*SHIPPED, "wide mlp"]
+    assert all(len(found["together"]) == 5 for found in one.values())
     assert one == two
+    assert one == six  # no power of two: convolutions would leave threads a share of a trial
+    for found in (one, two, six):
+        assert all(numbers["alone"] == numbers["together"][:1] for numbers in found.values())
+
+
+def fingerprints(threads: int) -> subprocess.Popen[str]:
+    script = f"import training_examples; training_examples.{print_fingerprints.__name__}({threads})"
+    # Passive, because threads that wait actively for a core take it from those they wait for.
+    settings = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 @models
@@ -148,9 +163,7 @@ def late(kind_of_term: str) -> Policy:
     return Policy((Term(site, noise, 0.3, schedule=curve("window", start=0.5, stop=1.0)),))
 
 
-@pytest.mark.parametrize(
-    "noise", ["inputs.gaussian", "inputs.mixup", "weights.relative", "targets.label_smoothing"]
-)
+@pytest.mark.parametrize("noise", ["inputs.gaussian", "inputs.mixup", "weights.relative", "targets.label_smoothing"])
 @modes
 def test_a_policy_that_starts_late_equals_no_noise_until_then_and_may_fork_from_it(noise: str, mode: Resolved) -> None:
     workbench = bench("mlp", mode, epochs=4)  # 20 steps: progress reaches 0.5 at the eleventh

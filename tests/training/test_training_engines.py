@@ -63,6 +63,16 @@ def test_one_trials_gradient_does_not_change_how_another_is_clipped() -> None:
     assert all(torch.equal(calm[name][:2], beside[name][:2]) for name in gradients)
 
 
+def test_how_a_trial_is_clipped_does_not_depend_on_how_many_there_are() -> None:
+    rng = generator(0, RNG)
+    many = {str(size): torch.randn((16, size), generator=rng) for size in (7, 16, 130, 144, 1000, 4608, 8192)}
+    whole, norms = clip_per_trial(many, 0.5)
+    for width in range(1, 17):
+        clipped, own = clip_per_trial({name: value[:width] for name, value in many.items()}, 0.5)
+        assert torch.equal(own, norms[:width])
+        assert all(torch.equal(clipped[name], whole[name][:width]) for name in many)
+
+
 def test_masking_puts_zeros_for_members_that_are_out_even_where_gradients_are_not_finite() -> None:
     gradients = random_gradients()
     gradients["weight"][1] = torch.nan
@@ -82,7 +92,7 @@ def test_soft_cross_entropy_is_that_of_torch_for_probabilities() -> None:
 def plain_backward(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[float, dict[str, Tensor], nn.Module]:
     own = copy.deepcopy(model)
     loss = nn.functional.cross_entropy(own(inputs), targets)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return loss.item(), {name: value.grad for name, value in own.named_parameters() if value.grad is not None}, own
 
 
@@ -93,10 +103,13 @@ def test_both_engines_find_the_gradients_and_buffers_of_a_plain_backward(norm: s
     models = [build_model("cnn", parameters, statistics, seed=seed).double().train() for seed in range(TRIALS)]
     inputs = torch.rand((TRIALS, SAMPLES, 1, 8, 8), generator=generator(0, RNG), dtype=torch.float64)
     targets = torch.rand((TRIALS, SAMPLES, 5), generator=generator(1, RNG), dtype=torch.float64).softmax(dim=-1)
-    stacked = {name: torch.stack([dict(m.named_parameters())[name].detach() for m in models])
-               for name, _ in models[0].named_parameters()}
-    buffers = {name: torch.stack([dict(m.named_buffers())[name] for m in models])
-               for name, _ in models[0].named_buffers()}
+    stacked = {
+        name: torch.stack([dict(m.named_parameters())[name].detach() for m in models])
+        for name, _ in models[0].named_parameters()
+    }
+    buffers = {
+        name: torch.stack([dict(m.named_buffers())[name] for m in models]) for name, _ in models[0].named_buffers()
+    }
     expected = [plain_backward(model, inputs[k], targets[k]) for k, model in enumerate(models)]
 
     own = {name: value.clone() for name, value in buffers.items()}

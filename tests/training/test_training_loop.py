@@ -174,9 +174,7 @@ def test_dropout_is_the_same_in_any_slot_and_continued_and_beside_other_seeds(
 
 def test_dropout_masks_are_those_of_the_seed_whether_fused_or_looped(dropout: ModelSpec) -> None:
     cohort = members(policies(2))
-    fused, looped = (
-        run(bench(dropout, mode, dtype=torch.float64), cohort)[1] for mode in ("fused", "looped")
-    )
+    fused, looped = (run(bench(dropout, mode, dtype=torch.float64), cohort)[1] for mode in ("fused", "looped"))
     for one, other in zip(fused, looped, strict=True):
         for key in one:
             torch.testing.assert_close(one[key], other[key], rtol=0, atol=1e-10)

@@ -81,9 +81,7 @@ def _weaker(policy: Policy, share: float) -> Policy:
 
 def members(chosen: Sequence[Policy], seeds: Sequence[int] = ()) -> tuple[Member, ...]:
     """One member a policy, named by its slot; of seed 0 where no seeds are given."""
-    return tuple(
-        Member(str(slot), policy, seeds[slot] if seeds else 0) for slot, policy in enumerate(chosen)
-    )
+    return tuple(Member(str(slot), policy, seeds[slot] if seeds else 0) for slot, policy in enumerate(chosen))
 
 
 @cache
@@ -161,31 +159,25 @@ def assert_same(one: tuple[Result, Mapping[str, Tensor]], other: tuple[Result, M
     assert findings(one[0]) == findings(other[0])
 
 
-def fingerprint(results: Sequence[Result], states: Sequence[Mapping[str, Tensor]]) -> str:
-    """Hash of all the numbers of a job."""
-    digest = hashlib.sha256()
-    for result, state in zip(results, states, strict=True):
-        digest.update(json.dumps(findings(result), sort_keys=True).encode())
-        for key in sorted(state):
-            digest.update(key.encode() + state[key].contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def print_fingerprints(threads: int) -> None:
-    """Fingerprint of a job of every shipped model and mode, computed with so many threads, as a line of JSON."""
+    """For every shipped model and a wide one, fused: hashes of a cohort of five, and of its first member alone."""
     torch.set_num_threads(threads)
-    modes: tuple[Resolved, ...] = ("fused", "looped")
-    print(
-        json.dumps(
-            {
-                f"{model}, {mode}": fingerprint(*run(_wide_bench(model, mode), members(policies(4))))
-                for model in SHIPPED
-                for mode in modes
-            }
-        )
-    )
-
-
-def _wide_bench(model: str, mode: Resolved) -> Workbench:
     # Batches large enough for torch to share them out among its threads.
-    return bench(model, mode, epochs=1, data=dataset(600, 300), batch_size=256)
+    models = {**SHIPPED, "wide mlp": ModelSpec("mlp", MlpParameters((256, 256)))}
+    data = dataset(384, 100)
+    benches = {name: bench(model, epochs=1, data=data, batch_size=256) for name, model in models.items()}
+    print(json.dumps({model: _fingerprints(workbench) for model, workbench in benches.items()}))
+
+
+def _fingerprints(workbench: Workbench) -> dict[str, list[str]]:
+    cohort = members(policies(5))
+    jobs = {"together": cohort, "alone": cohort[:1]}
+    found = {name: zip(*run(workbench, job), strict=True) for name, job in jobs.items()}
+    return {name: [_fingerprint(result, state) for result, state in pairs] for name, pairs in found.items()}
+
+
+def _fingerprint(result: Result, state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(findings(result), sort_keys=True).encode())
+    for key in sorted(state):
+        digest.update(key.encode() + state[key].contiguous().numpy().tobytes())
+    return digest.hexdigest()

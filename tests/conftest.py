@@ -1,3 +1,5 @@
+"""Settings and fixtures that every test shares."""
+
 from __future__ import annotations
 
 import os
@@ -7,8 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from noise_search.tracking.mlflow_sink import create_schema
+# Machines are shared, so an example may be slow; the same examples every time, and none kept on disk.
+settings.register_profile("repository", deadline=None, derandomize=True, database=None)
+settings.load_profile("repository")
 
 # Test modules import MLflow to read what the sink wrote; it must not report that to anybody.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -18,6 +23,8 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs; making one takes seconds, copying it does not."""
+    from noise_search.tracking.mlflow_sink import create_schema
+
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     create_schema(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
