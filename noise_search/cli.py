@@ -7,19 +7,22 @@ mistakes, one line each; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from noise_search import __version__
-from noise_search.errors import CallerError
+from noise_search.errors import CallerError, expected_one_of, raise_if_any
 
 if TYPE_CHECKING:
     from noise_search.commands import SweepOutcome
@@ -41,11 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
     try:
         options, rest = _parse(arguments)
-    except SystemExit as stop:  # argparse prints its own usage errors
-        return stop.code if isinstance(stop.code, int) else MISTAKE
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, stream=sys.stderr, force=True)
-    try:
+        logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, stream=sys.stderr, force=True)
         code: int = options.run(options, rest)
+    except SystemExit as stop:  # --help and --version
+        return stop.code if isinstance(stop.code, int) else MISTAKE
     except CallerError as error:
         print("\n".join(error.mistakes), file=sys.stderr)
         return MISTAKE
@@ -55,9 +57,20 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         logging.getLogger(__name__).info("traceback", exc_info=True)
         hint = "" if options.verbose else "; -v shows where"
-        print(f"failed: {type(error).__name__}: {error}{hint}", file=sys.stderr)
+        print(f"failed: {type(error).__name__}: {_one_line(str(error))}{hint}", file=sys.stderr)
         return FAILED
     return code
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser that reports a mistake as everything else does: in one line, without its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CallerError(f"{self.prog}: {message}; {self.prog} --help shows how")
 
 
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -69,10 +82,10 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="noise-search", description="Hyperparameter search for noise schedules.")
+    parser = _Parser(prog="noise-search", description="Hyperparameter search for noise schedules.")
     parser.add_argument("--version", action="version", version=f"noise-search {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common = _Parser(add_help=False, allow_abbrev=False)
     common.add_argument("--store", metavar="FOLDER", help=f"default: ${_STORE_VARIABLE}, else ./noise_search_runs")
     common.add_argument("--json", action="store_true", help="print JSON alone on standard output")
     common.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
@@ -100,33 +113,62 @@ def _parser() -> argparse.ArgumentParser:
     pick.add_argument("--rule", default="best", metavar="RULE", help="best (default), knee, or min-clean=X")
     pick.add_argument("-o", "--output", metavar="CARD.yaml", help="file to write")
     listing = command("list", _list, "what can be searched, trained and scored")
-    listing.add_argument("what", choices=LISTS)
+    listing.add_argument("what", metavar="WHAT", help=", ".join(LISTS))
     return parser
 
 
 def _sweep(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    with _store_variable(options.store):
-        from noise_search.config import collect
+    outcomes: list[SweepOutcome] = []
+    interrupted = False
+    try:
+        with _terminated_as_interrupted(), _store_variable(options.store):
+            for config in _configurations(rest):
+                outcomes.append(_sweep_one(config, options))
+                if interrupted := outcomes[-1].state == "interrupted":
+                    break
+    except KeyboardInterrupt:  # before or after the sweep itself, which takes care of its own
+        interrupted = True
+    if options.json and outcomes:
+        found = [_outcome_json(outcome) for outcome in outcomes]
+        _print_json(found[0] if len(found) == 1 else found)
+    if interrupted:
+        store = [] if options.store is None else ["--store", options.store]
+        print("interrupted; continue with:", shlex.join(["noise-search", "sweep", *store, *rest]), file=sys.stderr)
+    return INTERRUPTED if interrupted else DONE
 
-        configs = collect(rest, "noise-search sweep")
-        codes = [_sweep_one(config, options, rest) for config in configs]
-    return max(codes, default=DONE)
+
+def _configurations(rest: Sequence[str]) -> list[dict[str, Any]]:
+    """What Hydra makes of the command line: one configuration a sweep, all of them checked before any runs."""
+    from noise_search.config import check, collect
+
+    said = io.StringIO()
+    try:
+        # Hydra notes a multirun in a folder before it looks at the overrides; nobody needs the note.
+        with tempfile.TemporaryDirectory() as folder, redirect_stderr(said):
+            notes = [f"hydra.sweep.dir={folder}"] if {"-m", "--multirun"} & set(rest) else []
+            configs = collect(_overrides_first([*rest, *notes]), "noise-search sweep")
+    except SystemExit as stop:  # Hydra's parser: --hydra-help, or an option that it refuses
+        if stop.code:
+            raise CallerError(said.getvalue().splitlines()[-1]) from stop
+        raise
+    sys.stderr.write(said.getvalue())
+    raise_if_any(list(dict.fromkeys(mistake for config in configs for mistake in check(config))))
+    return configs
 
 
-def _sweep_one(config: dict[str, Any], options: argparse.Namespace, rest: Sequence[str]) -> int:
+def _overrides_first(arguments: Sequence[str]) -> list[str]:
+    """Hydra's options may stand anywhere; its own parser wants the overrides in one piece."""
+    return sorted(arguments, key=lambda word: word.startswith("-") or not ("=" in word or word.startswith("~")))
+
+
+def _sweep_one(config: dict[str, Any], options: argparse.Namespace) -> SweepOutcome:
     from noise_search.commands import run_sweep
 
-    with _progress() as reporter, _terminated_as_interrupted():
+    with _progress() as reporter:
         outcome = run_sweep(config, store=options.store, reporter=reporter)
-    if options.json:
-        _print_json(_outcome_json(outcome))
-    else:
+    if not options.json:
         _print_outcome(outcome)
-    if outcome.state == "interrupted":
-        store = f" --store {options.store}" if options.store else ""
-        print(f"interrupted; continue with: noise-search sweep{store} {' '.join(rest)}".rstrip(), file=sys.stderr)
-        return INTERRUPTED
-    return DONE
+    return outcome
 
 
 def _status(options: argparse.Namespace, _: Sequence[str]) -> int:
@@ -172,6 +214,8 @@ def _pick(options: argparse.Namespace, _: Sequence[str]) -> int:
 
 
 def _list(options: argparse.Namespace, _: Sequence[str]) -> int:
+    if options.what not in LISTS:
+        raise CallerError(expected_one_of("list", LISTS, options.what))
     from noise_search.listing import LISTINGS
 
     rows = LISTINGS[options.what]()
@@ -213,7 +257,7 @@ def _print_outcome(outcome: SweepOutcome) -> None:
     for key, path in outcome.files.items():
         print(f"{key + ':':<7} {path}")
     print(f"MLflow: {tracking_command(outcome.location)}")
-    print(f"next:   noise-search pick {outcome.name} --rule knee --store {folder} -o card.yaml")
+    print(f"next:   noise-search pick {outcome.name} --rule knee --store {shlex.quote(str(folder))} -o card.yaml")
 
 
 def _print_front(rows: Sequence[FrontRow]) -> None:

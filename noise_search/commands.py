@@ -86,7 +86,7 @@ def run_sweep(
 ) -> SweepOutcome:
     """Run a sweep from a composed configuration; see `sweep`."""
     spec = build(config)
-    location = locate(store or config["store"]["url"])
+    location = locate(config["store"]["url"] if store is None else store)
     plan = make_plan(spec, load_dataset(spec.data))
     if done := finished(plan, location):
         return _outcome(done, location, changed=False)
@@ -152,7 +152,7 @@ def tracking_command(location: Location) -> str:
 
 
 def _location(store: str | Path | None) -> Location:
-    return locate(store or os.environ.get("NOISE_SEARCH_STORE") or DEFAULT_STORE)
+    return locate(os.environ.get("NOISE_SEARCH_STORE", DEFAULT_STORE) if store is None else store)
 
 
 def _record(plan: Plan, location: Location) -> SweepRecord:
@@ -174,6 +174,7 @@ def _drive_to_the_end(opened: OpenSweep, location: Location, reporter: Reporter)
 
 
 def _close(opened: OpenSweep, location: Location, state: str) -> None:
+    opened.writer.abandon_running_jobs()
     rows = complete_rows(opened.store, opened.sweep.id)
     opened.writer.update_sweep(state=state, finished_at=datetime.now(UTC))
     files: dict[str, Path] = {}
@@ -231,7 +232,7 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
     states = ("complete", "stopped", "infeasible", "failed", "running", "waiting")
     return {
         "name": record.name,
-        "state": record.state,
+        "state": _state(store, record),
         "budget": {"trials": record.budget_trials},
         "trials": {state: sum(member.state == state for member in members) for state in states},
         "epochs_trained": sum(job.epochs_trained for job in jobs),
@@ -239,6 +240,12 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
         "seconds": round(record.seconds, 1),
         "best": _best(members, store.latest_results(record.id)),
     }
+
+
+def _state(store: Store, record: SweepRecord) -> str:
+    """State of a sweep; one whose driver died without a word is interrupted, whatever it wrote last."""
+    abandoned = record.state == "running" and not store.is_driven(record.id)
+    return "interrupted" if abandoned else record.state
 
 
 def _best(members: Sequence[MemberRecord], results: Mapping[int, ResultRecord]) -> dict[str, Any] | None:

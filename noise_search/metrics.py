@@ -14,7 +14,7 @@ CALIBRATION_BINS = 15
 def above_chance(accuracy: float, classes: int) -> float:
     """n(a) = max(0, (a - 1/K) / (1 - 1/K)): 0 at chance, 1 when always right.
 
-    >>> above_chance(0.55, classes=10)
+    >>> above_chance(0.75, classes=2)
     0.5
     """
     chance = 1.0 / classes

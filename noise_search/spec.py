@@ -34,7 +34,7 @@ class OptimizerSpec:
     """Optimiser and learning rate over training.
 
     Args:
-        name: An elementwise optimiser on the allow-list of `training.optimizers`.
+        name: An elementwise optimiser on the allow-list of `optimizers`.
         lr: Peak learning rate.
         options: Further arguments of the torch class, such as `betas`.
         lr_schedule: constant, or half a cosine down to `final_fraction` of `lr`.

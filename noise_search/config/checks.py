@@ -17,6 +17,7 @@ from noise_search.corruptions.suites import suite_from_mapping
 from noise_search.data import DATASETS
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
 from noise_search.models import MODELS
+from noise_search.optimizers import OPTIMIZERS
 from noise_search.spec import (
     BudgetSpec,
     ControlsSpec,
@@ -30,7 +31,6 @@ from noise_search.spec import (
     TrackingSpec,
     TrainSpec,
 )
-from noise_search.training.optimizers import OPTIMIZERS
 
 T = TypeVar("T")
 _NODES: dict[str, type[Any]] = {
@@ -136,7 +136,7 @@ def _message(path: str, detail: Any) -> str:
         amount = f"at least {limits['min_length']}" if least else f"at most {limits['max_length']}"
         return f"{path}: expected {amount} entries, got {detail['input']!r}"
     expected = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{path}: expected {expected}, got {detail['input']!r}"
+    return f"{path}: expected {'list' if expected == 'array' else expected}, got {detail['input']!r}"
 
 
 def _finite_message(path: str, value: float) -> str:
@@ -174,9 +174,12 @@ def _optimizer(node: object) -> OptimizerSpec:
     if not isinstance(options, Mapping):
         raise CallerError(f"optimizer.options: expected a mapping, got {options!r}")
     # Names only: torch checks the values when the workbench is built, and trying it here would cost a second.
-    allowed = inspect.signature(OPTIMIZERS[name]).parameters.keys() - {"params", "lr", "weight_decay"}
+    known = inspect.signature(OPTIMIZERS[name]).parameters.keys()
+    allowed = known - {"params", "lr", "weight_decay"}
     mistakes = [expected_one_of("optimizer.options", allowed, key) for key in options if key not in allowed]
     mistakes += [_finite_message(path, value) for path, value in _not_finite(options, "optimizer.options")]
+    if "weight_decay" not in known and node.get("weight_decay"):
+        mistakes.append(f"optimizer.weight_decay: expected 0 for {name}, which has none, got {node['weight_decay']!r}")
     spec = _collect(mistakes, partial(_typed, OptimizerSpec, {**node, "options": []}, "optimizer"))
     raise_if_any(mistakes)
     assert spec is not None

@@ -176,8 +176,9 @@ def _extreme(value: Value, pick: Callable[[Sequence[float]], float]) -> float:
 def _value(node: object, where: str, mistakes: list[str], check: Check) -> Value:
     """Fixed value, range or choices; on a mistake something of the right type, never used."""
     if not isinstance(node, Mapping):
-        mistakes += check(where, node)
-        return node if isinstance(node, str) else float(node) if _is_number(node) else 0.0  # type: ignore[arg-type]
+        wrong = check(where, node)
+        mistakes += wrong
+        return 0.0 if wrong else node if isinstance(node, str) else float(node)  # type: ignore[arg-type]
     if "choices" in node:
         return _choices(node, where, mistakes, check)
     body = _mapping(node, where, ("low", "high", "log"), mistakes)

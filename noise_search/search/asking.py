@@ -91,11 +91,11 @@ class Study:
             diverged: Stored as a violated constraint, so that the sampler keeps away.
         """
         for study in (self._stored, self._copy):
-            trial_id = study.get_trials(deepcopy=False)[number]._trial_id
-            if study.get_trials(deepcopy=False)[number].state.is_finished():
+            trial = study.get_trials(deepcopy=False)[number]
+            if trial.state.is_finished():
                 continue
-            if diverged:
-                Trial(study, trial_id).set_constraint("diverged", 1.0)
+            if diverged and not trial.constraints:  # there already when a kill came before the tell
+                Trial(study, trial._trial_id).set_constraint("diverged", 1.0)
             study.tell(number, score)
 
     def running(self) -> list[tuple[int, dict[str, Picked]]]:

@@ -61,10 +61,12 @@ def refuse_another(stored: SweepRecord, identity: Mapping[str, object]) -> None:
         CallerError: With a line for each key that differs.
     """
     keys = sorted(stored.identity.keys() | identity.keys())
+    modes = {"train.mode": stored.train_mode, "train.score_mode": stored.score_mode}
+    settled = {**stored.identity, **{key: mode for key, mode in modes.items() if mode is not None}}
     different = [
-        f"{key}: sweep {stored.name} has {_shown(stored.identity, key)}, got {_shown(identity, key)}"
+        f"{key}: sweep {stored.name} has {_shown(settled, key)}, got {_shown(identity, key)}"
         for key in keys
-        if stored.identity.get(key) != identity.get(key) and not _left_to_us(stored, identity, key)
+        if stored.identity.get(key) != identity.get(key) and not _fits_mode(settled, identity, key)
     ]
     if not different:
         return
@@ -76,11 +78,8 @@ def refuse_another(stored: SweepRecord, identity: Mapping[str, object]) -> None:
     )
 
 
-def _left_to_us(stored: SweepRecord, identity: Mapping[str, object], key: str) -> bool:
-    if key not in _MODES:
-        return False
-    resolved = stored.train_mode if key == "train.mode" else stored.score_mode
-    return identity[key] in ("auto", resolved)
+def _fits_mode(settled: Mapping[str, object], identity: Mapping[str, object], key: str) -> bool:
+    return key in _MODES and identity[key] in ("auto", settled[key])
 
 
 def _shown(identity: Mapping[str, object], key: str) -> str:

@@ -64,7 +64,8 @@ def finished(plan: Plan, location: Location) -> SweepRecord | None:
     Raises:
         CallerError: When the name is another search's.
     """
-    if not location.exists:
+    # Optuna's database is made last: without it a kill cut the making of the store short.
+    if not location.exists or not (location.folder / "optuna.db").exists():
         return None
     with open_store(location, create=False) as store:
         sweep = store.find_sweep(plan.name)
@@ -73,7 +74,8 @@ def finished(plan: Plan, location: Location) -> SweepRecord | None:
         refuse_another(sweep, plan.identity)
         asked = sum(member.number is not None for member in store.members(sweep.id))
         reached = sweep.state == "complete" and asked >= plan.spec.budget.trials
-        return sweep if reached and not store.unsent(sweep.id, limit=1) else None
+        mirrored = not plan.spec.tracking.enabled or not store.unsent(sweep.id, limit=1)
+        return sweep if reached and mirrored else None
 
 
 @contextmanager

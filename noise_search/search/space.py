@@ -91,7 +91,7 @@ def _van_der_corput(index: int) -> float:
     value, share, position = 0.0, 0.5, index + 1
     while position:
         value, share, position = value + share * (position % 2), share / 2, position // 2
-    return value if index == 0 else 1.0 - value
+    return 1.0 - value
 
 
 def _constant_term(site: SiteSpace, noise: str, quantile: float) -> Term:

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+
+from noise_search.config import build, collect, compose, config_folder
+from noise_search.errors import CallerError
+
+TOP = (
+    "configuration: expected one of ['budget', 'controls', 'data', 'driver', 'executor', 'experiment', 'model', "
+    "'name', 'objective', 'optimizer', 'sampler', 'seed', 'space', 'stopping', 'store', 'suite', "
+    "'tracking', 'train'], got"
+)
+TRAIN = (
+    "train: expected one of ['batch_size', 'clip', 'device', 'epochs', 'mode', 'score_every', 'score_mode', "
+    "'threads'], got"
+)
+
+
+def mistakes_of(*overrides: str) -> list[str]:
+    with pytest.raises(CallerError) as error:
+        compose(overrides)
+    assert all("\n" not in mistake for mistake in error.value.mistakes)
+    return list(error.value.mistakes)
+
+
+# --- composing
+
+
+def test_the_shipped_configuration_is_a_plain_dictionary_without_hydras_own_node() -> None:
+    config = compose([])
+    assert type(config) is dict
+    assert "hydra" not in config
+    assert (config["budget"]["trials"], config["model"]["name"], config["suite"]["name"]) == (32, "cnn", "digits")
+
+
+def test_overrides_change_choices_and_values() -> None:
+    config = compose(["model=mlp", "budget.trials=64", "model.hidden=[8]", "train.clip=null", "name=a"])
+    assert config["model"] == {"name": "mlp", "hidden": [8]}
+    assert (config["budget"]["trials"], config["train"]["clip"], config["name"]) == (64, None, "a")
+
+
+def test_the_shipped_experiment_names_its_modes() -> None:
+    train = compose([])["train"]
+    assert (train["mode"], train["score_mode"]) == ("fused", "looped")
+    assert compose(["train.mode=looped"])["train"]["mode"] == "looped"
+
+
+def test_the_store_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISE_SEARCH_STORE", "/somewhere")
+    assert compose([])["store"]["url"] == "/somewhere"
+    monkeypatch.delenv("NOISE_SEARCH_STORE")
+    assert compose([])["store"]["url"] == "./noise_search_runs"
+
+
+def every_shipped_choice() -> list[str]:
+    files = sorted(config_folder().glob("*/*.yaml"))
+    return [f"{file.parent.name}={file.stem}" for file in files]
+
+
+@pytest.mark.parametrize("choice", every_shipped_choice())
+def test_every_shipped_choice_composes(choice: str) -> None:
+    assert build(compose([choice])).seed == 0
+
+
+def test_composing_leaves_no_trace_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment, arguments = dict(os.environ), list(sys.argv)
+    compose([])
+    with pytest.raises(CallerError):
+        compose(["model=nope"])
+    collect(["budget.trials=1"], "noise-search sweep")
+    assert list(tmp_path.iterdir()) == []
+    assert (dict(os.environ), sys.argv) == (environment, arguments)
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_a_folder_of_ones_own_adds_choices(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tiny.yaml").write_text(yaml.safe_dump({"name": "mlp", "hidden": [4]}))
+    assert compose(["model=tiny"], config_dir=tmp_path)["model"]["hidden"] == [4]
+    assert mistakes_of("model=tiny") == ["model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'tiny'"]
+
+
+def test_a_folder_of_ones_own_that_is_missing_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(CallerError) as error:
+        compose([], config_dir=tmp_path / "gone")
+    assert error.value.mistakes == (f"config_dir: expected a folder, got '{tmp_path / 'gone'}'",)
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model=nope", "model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'nope'"),
+        ("model=cn", "model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'cn'; did you mean 'cnn'?"),
+        ("optimizer=lion", "optimizer: expected one of ['adamw', 'sgd'], got 'lion'"),
+        ("suite=nope", "suite: expected one of ['digits'], got 'nope'"),
+        ("data=nope", "data: expected one of ['digits'], got 'nope'"),
+        ("experiment=nope", "experiment: expected one of ['default'], got 'nope'"),
+        ("trian.epochs=3", f"{TOP} 'trian'; did you mean 'train'?"),
+        ("train.epoch=3", f"{TRAIN} 'epoch'; did you mean 'epochs'?"),
+        ("nope=3", f"{TOP} 'nope'"),
+        (
+            "optimizer.options.momentum=0.9",
+            "optimizer.options.momentum: no such key; to add it, write +optimizer.options.momentum=...",
+        ),
+        (
+            "space.terms.inputs.magnitude.shot=0.9",
+            "space.terms.inputs.magnitude.shot: no such key; to add it, write +space.terms.inputs.magnitude.shot=...",
+        ),
+        ("train.epochs=${nope}", "train.epochs=${nope}: Interpolation key 'nope' not found"),
+        ("train.epochs=???", "train.epochs=???: Missing mandatory value: epochs"),
+        ("model=3", "model=3: Config group override must be a string or a list. Got int"),
+        ("budget.trials", "budget.trials: Error parsing override 'budget.trials'; missing EQUAL at '<EOF>'"),
+        ("train.epochs=[1", "train.epochs=[1: no viable alternative at input '[1'"),
+        ("budget.trials=1,2", "budget.trials=1,2: Ambiguous value for argument 'budget.trials=1,2'"),
+        ("+train.epochs=3", "+train.epochs=3: Could not append to config. An item is already at 'train.epochs'."),
+        ("~train.epoch", "~train.epoch: Could not delete from config. 'train.epoch' does not exist."),
+    ],
+)
+def test_a_wrong_override_is_told_the_key_the_value_and_what_is_allowed(override: str, expected: str) -> None:
+    (mistake,) = mistakes_of(override)
+    assert mistake == expected or mistake.startswith(f"{expected};")
+    assert "full_key" not in mistake
+    assert "Config search path" not in mistake
+
+
+def test_every_wrong_override_is_told_of_at_once() -> None:
+    found = mistakes_of("trian.epochs=3", "model=mlp", "train.epoch=3", "budget.trials=4", "space=nope")
+    assert found == [
+        "space: expected one of ['default', 'gaussian'], got 'nope'",
+        f"{TOP} 'trian'; did you mean 'train'?",
+        f"{TRAIN} 'epoch'; did you mean 'epochs'?",
+    ]
+
+
+def test_an_override_is_judged_beside_the_choices_of_groups_wherever_they_stand() -> None:
+    overrides = ["model.channels=[2]", "nope=1", "+model.extra=1", "model=mlp"]
+    assert mistakes_of(*overrides) == [f"{TOP} 'nope'", "model: expected one of ['hidden', 'name'], got 'channels'"]
+
+
+def test_a_mistake_does_not_spoil_the_next_call() -> None:
+    mistakes_of("model=nope")
+    assert compose(["model=mlp"])["model"]["name"] == "mlp"
+
+
+# --- the command line
+
+
+def test_a_command_line_gives_the_configuration_that_composing_gives() -> None:
+    assert collect(["budget.trials=3", "model=mlp"], "noise-search sweep") == [
+        compose(["budget.trials=3", "model=mlp"])
+    ]
+
+
+def test_a_multirun_gives_one_configuration_for_each_combination() -> None:
+    configs = collect(["-m", "seed=0,1", "model=mlp,cnn"], "noise-search sweep")
+    found = [(config["seed"], config["model"]["name"]) for config in configs]
+    assert found == [(0, "mlp"), (0, "cnn"), (1, "mlp"), (1, "cnn")]
+
+
+def test_asking_for_the_configuration_prints_it_and_gives_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert collect(["--cfg", "job", "budget.trials=3"], "noise-search sweep") == []
+    assert yaml.safe_load(capsys.readouterr().out)["budget"] == {"trials": 3}
+
+
+def test_a_folder_on_the_command_line_adds_choices(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tiny.yaml").write_text(yaml.safe_dump({"name": "mlp", "hidden": [4]}))
+    (config,) = collect(["--config-dir", str(tmp_path), "model=tiny"], "noise-search sweep")
+    assert config["model"]["hidden"] == [4]
+
+
+@pytest.mark.parametrize("arguments", [["--config-dir", "{folder}", "model=tiny"], []])
+def test_every_mistake_of_a_command_line_is_told_at_once(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tiny.yaml").write_text(yaml.safe_dump({"name": "mlp", "hidden": [4]}))
+    filled = [argument.format(folder=tmp_path) for argument in arguments]
+    with pytest.raises(CallerError) as error:
+        collect([*filled, "trian.epochs=3", "train.epoch=3"], "noise-search sweep")
+    assert error.value.mistakes == (f"{TOP} 'trian'; did you mean 'train'?", f"{TRAIN} 'epoch'; did you mean 'epochs'?")
+
+
+def test_a_wrong_choice_of_a_multirun_is_told_in_one_line() -> None:
+    with pytest.raises(CallerError) as error:
+        collect(["-m", "model=mlp,nope"], "noise-search sweep")
+    assert error.value.mistakes == ("model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'nope'",)

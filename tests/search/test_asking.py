@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import Trial
+from sweep_examples import spec
+
+from noise_search.policy import policy_to_list
+from noise_search.search.asking import Proposal, Study, random_policies
+from noise_search.search.space import Stored, policy_of
+from noise_search.spec import SamplerSpec
+
+SAMPLER = SamplerSpec(batch=2, startup_trials=2)
+SPACE = spec().space
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[RDBStorage]:
+    made = RDBStorage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    yield made
+    made.remove_session()
+    made.engine.dispose()
+
+
+def _study(storage: RDBStorage, *, name: str = "one", seed: int = 0) -> Study:
+    return Study(storage, name, SPACE, SAMPLER, seed)
+
+
+def _ask_and_tell(study: Study, count: int) -> list[Proposal]:
+    proposals = []
+    for _ in range(count):
+        proposals.append(study.ask())
+        study.tell(proposals[-1].number, 0.1 * (proposals[-1].number % 5), diverged=proposals[-1].number % 4 == 3)
+    return proposals
+
+
+def test_a_proposal_is_a_policy_of_the_space_and_stored_running_with_its_parameters(storage: RDBStorage) -> None:
+    study = _study(storage)
+    proposal = study.ask()
+    assert proposal.policy == policy_of(SPACE, Stored(proposal.parameters))
+    assert study.running() == [(0, proposal.parameters)]
+    assert len(study) == 1
+    (trial,) = storage.get_all_trials(storage.get_study_id_from_name("one"))
+    assert (trial.state.name, trial.params) == ("RUNNING", proposal.parameters)
+    assert set(trial.distributions) == set(proposal.parameters)
+
+
+@pytest.mark.parametrize("told", [0, 1, 2, 5, 9])
+def test_a_reloaded_study_proposes_what_the_original_does(told: int, storage: RDBStorage) -> None:
+    original = _study(storage)
+    _ask_and_tell(original, told)
+    original.ask()  # one that is not told yet
+    reloaded = _study(storage)
+    expected = reloaded.ask()
+    storage_again = RDBStorage("sqlite://")
+    try:
+        twin = _study(storage_again)
+        _ask_and_tell(twin, told)
+        twin.ask()
+        assert twin.ask() == expected
+    finally:
+        storage_again.remove_session()
+        storage_again.engine.dispose()
+
+
+def test_a_study_reloaded_before_every_ask_proposes_what_one_that_never_was_does(storage: RDBStorage) -> None:
+    steady = _ask_and_tell(_study(storage, name="steady"), 8)
+    reloaded = [_ask_and_tell(_study(storage, name="reloaded"), 1)[0] for _ in range(8)]
+    assert reloaded == steady
+
+
+def test_another_seed_proposes_other_policies(storage: RDBStorage) -> None:
+    one = _ask_and_tell(_study(storage, name="one", seed=1), 4)
+    other = _ask_and_tell(_study(storage, name="other", seed=2), 4)
+    assert all(a.parameters != b.parameters for a, b in zip(one, other, strict=True))
+
+
+def test_what_is_told_changes_what_is_proposed_after_the_first_random_trials(storage: RDBStorage) -> None:
+    proposals = []
+    for name, sign in (("up", 1.0), ("down", -1.0)):
+        study = _study(storage, name=name)
+        for number in range(8):
+            study.ask()
+            study.tell(number, sign * number, diverged=False)
+        proposals.append(study.ask())
+    assert proposals[0].parameters != proposals[1].parameters
+
+
+def test_nothing_is_learned_inside_a_batch_but_that_others_are_running(storage: RDBStorage) -> None:
+    study = _study(storage)
+    _ask_and_tell(study, 4)
+    first, second = study.ask(), study.ask()
+    assert first.parameters != second.parameters
+    assert [number for number, _ in study.running()] == [4, 5]
+
+
+def test_a_trial_told_twice_keeps_what_it_was_told_first(storage: RDBStorage) -> None:
+    study = _study(storage)
+    study.ask()
+    study.tell(0, 0.25, diverged=False)
+    study.tell(0, 0.75, diverged=True)
+    (trial,) = storage.get_all_trials(storage.get_study_id_from_name("one"))
+    assert (trial.value, trial.constraints) == (0.25, {})
+
+
+def test_a_reloaded_study_can_tell_what_the_original_asked(storage: RDBStorage) -> None:
+    _study(storage).ask()
+    reloaded = _study(storage)
+    reloaded.tell(0, 0.5, diverged=False)
+    assert reloaded.running() == []
+    assert _study(storage).running() == []
+
+
+def test_a_trial_that_diverged_is_complete_with_a_violated_constraint(storage: RDBStorage) -> None:
+    study = _study(storage)
+    study.ask()
+    study.tell(0, 0.0, diverged=True)
+    (trial,) = storage.get_all_trials(storage.get_study_id_from_name("one"))
+    assert (trial.state.name, trial.value, trial.constraints) == ("COMPLETE", 0.0, {"diverged": 1.0})
+
+
+def test_a_kill_between_the_constraint_and_the_telling_is_made_good(storage: RDBStorage) -> None:
+    _study(storage).ask()
+    stored = optuna.load_study(study_name="one", storage=storage)
+    Trial(stored, stored.get_trials()[0]._trial_id).set_constraint("diverged", 1.0)
+    _study(storage).tell(0, 0.0, diverged=True)
+    (trial,) = storage.get_all_trials(storage.get_study_id_from_name("one"))
+    assert (trial.state.name, trial.constraints) == ("COMPLETE", {"diverged": 1.0})
+
+
+def test_random_policies_depend_on_the_seed_and_start_alike_whatever_their_count() -> None:
+    assert random_policies(SPACE, 3, seed=0) == random_policies(SPACE, 5, seed=0)[:3]
+    assert random_policies(SPACE, 3, seed=0) != random_policies(SPACE, 3, seed=1)
+    assert random_policies(SPACE, 0, seed=0) == []
+
+
+def test_random_policies_differ_from_each_other() -> None:
+    texts = {str(policy_to_list(policy)) for policy in random_policies(SPACE, 20, seed=0)}
+    assert len(texts) > 15

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sweep_examples import (
+    NAME,
+    config,
+    contents,
+    drive,
+    findings,
+    finished_store,
+    plan,
+    put_tracking_database,
+)
+
+from noise_search.commands import run_sweep
+from noise_search.errors import CallerError
+from noise_search.search import opening
+from noise_search.search.opening import finished, open_sweep
+from noise_search.store import locate, open_store
+from noise_search.tracking.mlflow_sink import MlflowSink
+
+
+def test_a_sweep_that_is_complete_is_found_finished() -> None:
+    found = finished(plan(), locate(finished_store()))
+    assert found is not None
+    assert (found.name, found.state) == (NAME, "complete")
+
+
+def test_a_larger_total_is_not_finished_yet() -> None:
+    assert finished(plan("budget.trials=7"), locate(finished_store())) is None
+
+
+def test_another_name_is_not_finished() -> None:
+    assert finished(plan("name=other"), locate(finished_store())) is None
+
+
+def test_looking_for_a_store_does_not_make_one(tmp_path: Path) -> None:
+    assert finished(plan(), locate(tmp_path / "none")) is None
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("optimizer=sgd", "optimizer.options.momentum=0"), "optimizer: sgd does not take these options"),
+        (("train.device=cuda:99",), "train.device: expected auto, cpu or a device at hand, got 'cuda:99'"),
+        (("train.batch_size=1078",), "leaves a last batch of one"),
+    ],
+)
+def test_what_only_torch_or_the_data_can_refuse_is_refused_before_anything_is_written(
+    overrides: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    # The digits leave 1079 samples to train on.
+    with pytest.raises(CallerError, match=message):
+        drive(tmp_path / "store", *overrides)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_second_driver_is_told_who_drives_and_changes_nothing(tmp_path: Path) -> None:
+    drive(tmp_path, "budget.trials=1")
+    with open_store(locate(tmp_path), create=False) as store:
+        with store.take_lease(store.sweep(NAME).id, owner="elsewhere:17:x"):
+            before = findings(tmp_path)
+            with pytest.raises(CallerError, match="sweep tiny is being driven by elsewhere:17 until"):
+                drive(tmp_path, "budget.trials=2")
+        assert findings(tmp_path) == before
+        assert store.sweep(NAME).budget_trials == 1
+    assert drive(tmp_path, "budget.trials=2").changed
+
+
+def test_the_lease_is_given_back_whatever_happens_inside(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="gone"), open_sweep(plan(), locate(tmp_path)):
+        raise OSError("gone")
+    with open_store(locate(tmp_path), create=False) as store:
+        store.take_lease(store.sweep(NAME).id, owner="elsewhere:17:x").release()
+
+
+def test_the_threads_of_torch_are_those_asked_for(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        with open_sweep(plan("train.threads=2"), locate(tmp_path)):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_without_tracking_there_is_no_mlflow_database() -> None:
+    assert {path.name for path in finished_store().iterdir()} == {".lock", "search.db", "optuna.db", "sweeps"}
+
+
+def test_an_mlflow_that_fails_costs_no_trial_and_the_same_command_catches_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_tracking_database(tmp_path)
+    small = ("tracking.enabled=true", "budget.trials=2")
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(opening, "MIRROR_SECONDS", 0.3)
+        patch.setattr(MlflowSink, "send", _refuse)
+        assert drive(tmp_path, *small).state == "complete"
+    assert "MLflow is behind: OSError: no MLflow today; the next run of this sweep catches up" in caplog.text
+    assert len(_unsent(tmp_path)) == 1 + 3 + 2 + 1
+    untracked = config(*small, "tracking.enabled=false")
+    assert not run_sweep(untracked, store=tmp_path).changed
+    found = findings(tmp_path)
+    assert drive(tmp_path, *small).changed
+    assert _unsent(tmp_path) == []
+    assert findings(tmp_path) == found
+    before = contents(tmp_path)
+    assert not drive(tmp_path, *small).changed
+    assert contents(tmp_path) == before
+
+
+def _refuse(_sink: object, _message: object) -> None:
+    raise OSError("no MLflow today")
+
+
+def _unsent(folder: Path) -> list[Any]:
+    with open_store(locate(folder), create=False) as store:
+        return list(store.unsent(store.sweep(NAME).id))

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from policy_strategies import ALL_NOISES, policies, schedules, terms
+
+from noise_search.errors import CallerError
+from noise_search.noises import NOISES
+from noise_search.policy import (
+    Card,
+    Policy,
+    Term,
+    card_to_mapping,
+    load_card,
+    save_card,
+)
+from noise_search.schedules import SCHEDULES
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False)
+CONTEXTS = st.dictionaries(
+    TEXT.filter(lambda key: key != "modality"),
+    st.recursive(
+        st.none() | st.booleans() | NUMBERS | TEXT,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
+EVERY_NOISE = pytest.mark.parametrize(("site", "name"), ALL_NOISES)
+
+
+def saved_and_loaded(card: Card) -> Card:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "card.yaml"
+        save_card(card, path)
+        return load_card(path)
+
+
+# --- round trips
+
+
+@given(policies(), CONTEXTS)
+def test_a_card_is_loaded_as_it_was_saved(policy: Policy, context: dict[str, Any]) -> None:
+    assert saved_and_loaded(Card(policy, context)) == Card(policy, context)
+
+
+@EVERY_NOISE
+@given(data=st.data())
+def test_a_card_of_every_noise_is_loaded_as_it_was_saved(site: str, name: str, data: st.DataObject) -> None:
+    card = Card(Policy((data.draw(terms(site, name)),)), {"modality": sorted(NOISES[site][name].modalities)[0]})
+    assert saved_and_loaded(card) == card
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+@given(data=st.data())
+def test_a_card_of_every_schedule_is_loaded_as_it_was_saved(kind: str, data: st.DataObject) -> None:
+    term = Term("weights", "relative", 0.1, schedule=data.draw(schedules((kind,))))
+    assert saved_and_loaded(Card(Policy((term,)), {})) == Card(Policy((term,)), {})
+
+
+@given(policies(), st.integers(1, 40))
+def test_a_loaded_card_tabulates_to_the_very_numbers(policy: Policy, steps: int) -> None:
+    loaded = saved_and_loaded(Card(policy, {}))
+    before, after = policy.tabulate(steps), loaded.tabulate(steps)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@given(policies())
+def test_a_card_is_plain_yaml_as_the_documentation_shows_it(policy: Policy) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        save_card(Card(policy, {"data": "digits"}), Path(folder) / "card.yaml")
+        content = yaml.safe_load((Path(folder) / "card.yaml").read_text(encoding="utf-8"))
+    assert content == card_to_mapping(Card(policy, {"data": "digits"}))
+    assert list(content) == ["version", "terms", "context"]
+    assert content["version"] == 1
+    for term, made in zip(content["terms"], policy.terms, strict=True):
+        assert (term["site"], term["noise"], term["magnitude"]) == (made.site, made.noise, made.magnitude)
+        assert term["schedule"].pop("kind") == made.schedule.kind
+        assert term["schedule"] == dict(made.schedule.parameters)
+        assert term.keys() - {"fraction", "level"} == {"site", "noise", "magnitude", "schedule"}
+
+
+def test_numbers_of_numpy_make_the_same_card() -> None:
+    term = Term("inputs", "gaussian", np.float64(0.25), np.float64(0.5))
+    assert saved_and_loaded(Card(Policy((term,)), {})).policy.terms == (Term("inputs", "gaussian", 0.25, 0.5),)
+    assert type(term.magnitude) is float
+
+
+def test_one_object_twice_in_a_context_is_written_twice() -> None:
+    shared = [0, 1]
+    context = {"input_range": shared, "again": shared}
+    assert saved_and_loaded(Card(Policy(), context)).context == context
+
+
+# --- writing
+
+
+def whole_card() -> Card:
+    return Card(Policy((Term("inputs", "gaussian", 0.2),)), {"data": "digits"})
+
+
+def test_a_card_is_written_over_an_older_one_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text("old")
+    save_card(whole_card(), path)
+    assert load_card(path) == whole_card()
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_saving_into_a_missing_folder_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "card.yaml"
+    with pytest.raises(CallerError) as error:
+        save_card(whole_card(), path)
+    assert error.value.mistakes == (f"{path}: cannot write the card: No such file or directory",)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_over_a_folder_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").mkdir()
+    with pytest.raises(CallerError, match="cannot write the card: Is a directory"):
+        save_card(whole_card(), tmp_path / "card.yaml")
+    assert list(tmp_path.iterdir()) == [tmp_path / "card.yaml"]
+
+
+def test_saving_into_a_folder_that_takes_no_files_says_so() -> None:
+    with pytest.raises(CallerError, match=r"^/proc/card\.yaml: cannot write the card: "):
+        save_card(whole_card(), "/proc/card.yaml")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_saving_into_a_folder_without_permission_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(CallerError, match="cannot write the card: Permission denied"):
+            save_card(whole_card(), tmp_path / "card.yaml")
+    finally:
+        tmp_path.chmod(0o755)
+    assert list(tmp_path.iterdir()) == []
+
+
+def recursive() -> dict[str, Any]:
+    context: dict[str, Any] = {}
+    context["self"] = context
+    return context
+
+
+@pytest.mark.parametrize(
+    "context",
+    [{"a": torch.ones(2)}, {"a": object()}, {"a": np.float64(1)}, recursive()],
+    ids=["tensor", "object", "numpy", "recursive"],
+)
+def test_a_context_that_is_no_plain_data_is_refused_and_leaves_the_old_card(context: Any, tmp_path: Path) -> None:
+    save_card(whole_card(), tmp_path / "card.yaml")
+    with pytest.raises(CallerError) as error:
+        save_card(replace(whole_card(), context=context), tmp_path / "card.yaml")
+    expected = f"{tmp_path / 'card.yaml'}: context: expected numbers, words, and lists and mappings of them, got "
+    (mistake,) = error.value.mistakes
+    assert mistake.startswith(expected)
+    assert "\n" not in mistake
+    assert load_card(tmp_path / "card.yaml") == whole_card()
+    assert list(tmp_path.iterdir()) == [tmp_path / "card.yaml"]
+
+
+# --- other processes
+
+
+def test_cards_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    program = (
+        "import sys; from noise_search.policy import *\n"
+        "save_card(Card(Policy(), {'name': chr(0xe9) + chr(0x4e2d)}), sys.argv[1]); load_card(sys.argv[1])"
+    )
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    path = tmp_path / "card.yaml"
+    subprocess.run([sys.executable, "-c", program, str(path)], env=ascii_only, check=True)
+    assert load_card(path).context == {"name": "\u00e9\u4e2d"}
+
+
+def test_loading_a_card_imports_none_of_what_only_sweeps_need(tmp_path: Path) -> None:
+    save_card(whole_card(), tmp_path / "card.yaml")
+    program = (
+        "import sys, noise_search; noise_search.load_card(sys.argv[1]).tabulate(10)\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "card.yaml")]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert {"torch", "yaml", "noise_search"} <= set(loaded)
+    heavy = {"optuna", "mlflow", "hydra", "omegaconf", "sqlalchemy", "alembic", "sklearn", "scipy", "pydantic", "rich"}
+    assert not heavy & set(loaded)
