@@ -225,7 +225,9 @@ class Quitter:
 
 def start(folder: Path, *overrides: str) -> BaseProcess:
     """Started process that runs the tiny sweep."""
-    process = _forking().Process(target=run_sweep, args=(config(*overrides),), kwargs={"store": folder}, daemon=True)
+    process: BaseProcess = _forking().Process(
+        target=run_sweep, args=(config(*overrides),), kwargs={"store": folder}, daemon=True
+    )
     process.start()
     return process
 

@@ -506,7 +506,7 @@ def _running_jobs(database: Path) -> int:
 @pytest.mark.parametrize("arguments", [("--help",), ("sweep", "--help"), ("--version",), ("front", "--help")])
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
     heavy = "{'torch', 'optuna', 'mlflow', 'hydra', 'sqlalchemy', 'numpy'} & sys.modules.keys()"
-    code = f"import sys; from noise_search.cli import main; sys.exit(main(sys.argv[1:]) or str({heavy} or ''))"
+    code = f"import sys; from noise_search.cli import main; sys.exit(main(sys.argv[1:]) or {heavy} or 0)"
     ran = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=tmp_path,

@@ -12,7 +12,7 @@ from noise_search.models import MODELS
 from noise_search.noises import NOISES
 from noise_search.schedules import SCHEDULES
 
-EVERYTHING = {
+EVERYTHING: dict[str, list[tuple[str, ...]]] = {
     "noises": [(site, name) for site, entries in NOISES.items() for name in entries],
     "schedules": [(name,) for name in SCHEDULES],
     "corruptions": [(name,) for name in CORRUPTIONS],
