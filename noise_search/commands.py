@@ -230,11 +230,14 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
     members = [member for member in store.members(record.id) if member.number is not None]
     jobs = store.jobs(record.id)
     states = ("complete", "stopped", "infeasible", "failed", "running", "waiting")
+    state = _state(store, record)
+    # What a driver that died left running waits for the next one.
+    found = ["waiting" if m.state == "running" and state != "running" else m.state for m in members]
     return {
         "name": record.name,
-        "state": _state(store, record),
+        "state": state,
         "budget": {"trials": record.budget_trials},
-        "trials": {state: sum(member.state == state for member in members) for state in states},
+        "trials": {name: found.count(name) for name in states},
         "epochs_trained": sum(job.epochs_trained for job in jobs),
         "samples_scored": sum(job.samples_scored for job in jobs),
         "seconds": round(record.seconds, 1),

@@ -87,10 +87,12 @@ def test_status_of_an_interrupted_sweep_says_so_and_that_nothing_runs(tmp_path: 
     assert (one["trials"]["complete"], one["trials"]["running"], one["trials"]["waiting"]) == (2, 0, 0)
 
 
-def test_status_of_a_sweep_whose_driver_died_is_interrupted(tmp_path: Path) -> None:
-    die_after(tmp_path, Writer, "finish_job", 3)
+def test_status_of_a_sweep_whose_driver_died_is_interrupted_with_nothing_running(tmp_path: Path) -> None:
+    die_after(tmp_path, Writer, "start_job", 4)
     assert record(tmp_path).state == "running"
-    assert status(NAME, store=tmp_path)["state"] == "interrupted"
+    one = status(NAME, store=tmp_path)
+    assert one["state"] == "interrupted"
+    assert (one["trials"]["complete"], one["trials"]["running"], one["trials"]["waiting"]) == (2, 0, 2)
 
 
 def test_status_of_every_sweep_comes_oldest_first(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_between_dying_and_the_next_start_optuna_knows_the_trials_that_ran(tmp_p
     assert [trial.state.name for trial in asked(tmp_path)] == ["COMPLETE"] * 2 + ["RUNNING"] * 2
 
 
+@pytest.mark.slow
 # The first message opens the sweep's run; members of a job follow in slot order.
 @pytest.mark.parametrize(("method", "kind", "calls"), [("send", MlflowSink, 2), ("mark_sent", Store, 5)])
 def test_a_driver_that_dies_while_mirroring_leaves_no_run_open_or_doubled(

@@ -1,0 +1,152 @@
+"""Policy cards: the file that carries a policy and the context it was tuned in.
+
+Loading a card needs torch, NumPy and PyYAML only. A card is data from outside: YAML tags and aliases are refused,
+and so is a file too large to be one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from noise_search.errors import CallerError, expected_one_of, raise_if_any
+from noise_search.policy.terms import Policy, policy_from_list, policy_to_list
+
+CARD_VERSION = 1
+CARD_LIMIT_BYTES = 200_000
+_CARD_KEYS = ("version", "terms", "context")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A policy with the context it was tuned in: data, model, epochs, seeds, suite hash, scores.
+
+    >>> from noise_search.policy import Term
+    >>> Card(Policy((Term("weights", "relative", 0.1),)), {}).tabulate(1)["weights.relative"].tolist()
+    [0.1]
+    """
+
+    policy: Policy
+    context: Mapping[str, Any]
+
+    def tabulate(self, steps: int) -> dict[str, Tensor]:
+        """Magnitude of each term at each of `steps` steps of your training: `site.noise` -> (steps,)."""
+        return self.policy.tabulate(steps)
+
+
+def card_to_mapping(card: Card) -> dict[str, Any]:
+    """Plain data of a card, as its file holds it."""
+    return {"version": CARD_VERSION, "terms": policy_to_list(card.policy), "context": dict(card.context)}
+
+
+def save_card(card: Card, path: str | Path) -> None:
+    """Write a card as YAML, whole or not at all.
+
+    Raises:
+        CallerError: When the folder is missing or cannot be written, or the context is no plain data.
+    """
+    target = Path(path)
+    text = _yaml_text(card_to_mapping(card), f"{target}: context")
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".yaml", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                temporary.chmod(0o644)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise CallerError(f"{target}: cannot write the card: {error.strerror}") from error
+
+
+def load_card(path: str | Path) -> Card:
+    """Read a card.
+
+    Raises:
+        CallerError: For a missing or unreadable file, YAML tags and aliases, an unknown version, and every wrong key
+            and term.
+    """
+    where = str(path)
+    content = _yaml_content(Path(path), where)
+    if not isinstance(content, dict):
+        raise CallerError(f"{where}: expected a card with {list(_CARD_KEYS)}, got {content!r:.80}")
+    version = content.get("version")
+    if type(version) is not int or version != CARD_VERSION:
+        newer = type(version) is int and version > CARD_VERSION
+        hint = "; upgrade noise-search" if newer else ""
+        raise CallerError(f"{where}: version: expected {CARD_VERSION}, got {version!r}{hint}")
+    mistakes = [expected_one_of(where, _CARD_KEYS, key) for key in content if key not in _CARD_KEYS]
+    context = {} if content.get("context") is None else content["context"]
+    mistakes += _context_mistakes(where, context)
+    modality = None if mistakes else context.get("modality")
+    try:
+        policy = policy_from_list(content.get("terms"), f"{where}: terms", modality=modality)
+    except CallerError as error:
+        raise CallerError(*mistakes, *error.mistakes) from error
+    raise_if_any(mistakes)
+    return Card(policy, context)
+
+
+class _CardLoader(yaml.SafeLoader):
+    """Safe loader that refuses aliases: a short text full of them stands for a huge one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "an alias, which cards may not have", mark)
+        return super().compose_node(parent, index)
+
+
+class _CardDumper(yaml.SafeDumper):
+    """Safe dumper that writes an object twice where it occurs twice, not as an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def _yaml_text(content: Mapping[str, Any], where: str) -> bytes:
+    try:
+        return yaml.dump(content, Dumper=_CardDumper, sort_keys=False, allow_unicode=True).encode()
+    except (yaml.YAMLError, UnicodeEncodeError, RecursionError) as error:
+        expected = "expected numbers, words, and lists and mappings of them"
+        raise CallerError(f"{where}: {expected}, got {_first_line(error)}") from error
+
+
+def _yaml_content(path: Path, where: str) -> object:
+    try:
+        with path.open("rb") as file:
+            data = file.read(CARD_LIMIT_BYTES + 1)
+        if len(data) > CARD_LIMIT_BYTES:
+            raise CallerError(f"{where}: expected a card of at most {CARD_LIMIT_BYTES} bytes, got a larger file")
+        content: object = _CardLoader(data.decode()).get_single_data()
+    except OSError as error:
+        raise CallerError(f"{where}: cannot read the card: {error.strerror}") from error
+    except CallerError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date like 2020-13-45
+        raise CallerError(f"{where}: expected a YAML card, got {_first_line(error)}") from error
+    return content
+
+
+def _context_mistakes(where: str, context: object) -> list[str]:
+    if not isinstance(context, dict):
+        return [f"{where}: context: expected a mapping, got {context!r}"]
+    modality = context.get("modality")
+    if modality is None or isinstance(modality, str):
+        return []
+    return [f"{where}: context.modality: expected a word, got {modality!r}"]
+
+
+def _first_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f" at line {mark.line + 1}" if mark else ""
+    problem = getattr(error, "problem", None) or str(error)
+    return f"{str(problem).splitlines()[0]}{place}"

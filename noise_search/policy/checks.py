@@ -1,0 +1,66 @@
+"""What can be wrong with a term from outside: names are looked up in the registries, numbers are range-checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from noise_search.errors import expected_one_of
+from noise_search.noises import NOISES, Noise
+from noise_search.schedules import schedule_mistakes
+
+LEVELS = ("fixed", "uniform")
+_TERM_KEYS = ("site", "noise", "magnitude", "fraction", "level", "schedule")
+
+
+def term_mistakes(where: str, term: object, modality: str | None = None) -> list[str]:
+    """Everything wrong with a term given as plain data, each message beginning with `where`."""
+    if not isinstance(term, Mapping):
+        return [f"{where}: expected a mapping with {list(_TERM_KEYS)}, got {term!r}"]
+    unknown = [expected_one_of(where, _TERM_KEYS, key) for key in term if key not in _TERM_KEYS]
+    site, name = term.get("site"), term.get("noise")
+    if not isinstance(site, str) or site not in NOISES:
+        return [*unknown, expected_one_of(f"{where}.site", NOISES, site)]
+    if not isinstance(name, str) or name not in NOISES[site]:
+        return [*unknown, expected_one_of(f"{where}.noise", NOISES[site], name)]
+    noise = NOISES[site][name]
+    return [
+        *unknown,
+        *_number_mistakes(f"{where}.magnitude", term.get("magnitude"), noise.limit),
+        *_knob_mistakes(where, term, noise),
+        *_modality_mistakes(f"{where}.noise", noise, modality),
+        *_schedule_mistakes(f"{where}.schedule", term.get("schedule", {"kind": "constant"})),
+    ]
+
+
+def _number_mistakes(where: str, value: object, limit: float) -> list[str]:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= limit:
+        return []
+    return [f"{where}: expected a number in [0, {limit:g}], got {value!r}"]
+
+
+def _knob_mistakes(where: str, term: Mapping[Any, Any], noise: Noise[Any]) -> list[str]:
+    mistakes = []
+    if "fraction" in term:
+        mistakes += _number_mistakes(f"{where}.fraction", term["fraction"], 1.0)
+    if "level" in term and term["level"] not in LEVELS:
+        mistakes.append(expected_one_of(f"{where}.level", LEVELS, term["level"]))
+    mistakes += [
+        f"{where}.{knob}: {noise.site}.{noise.name} has no such knob; remove the key"
+        for knob in ("fraction", "level")
+        if knob in term and knob not in noise.knobs
+    ]
+    return mistakes
+
+
+def _modality_mistakes(where: str, noise: Noise[Any], modality: str | None) -> list[str]:
+    if modality is None or modality in noise.modalities:
+        return []
+    return [f"{where}: {noise.name} works on {sorted(noise.modalities)}, got data of modality {modality!r}"]
+
+
+def _schedule_mistakes(where: str, schedule: object) -> list[str]:
+    if not isinstance(schedule, Mapping) or "kind" not in schedule:
+        return [f"{where}: expected a mapping with a 'kind', got {schedule!r}"]
+    numbers = {str(name): value for name, value in schedule.items() if name != "kind"}
+    return schedule_mistakes(where, schedule["kind"], numbers)
