@@ -20,6 +20,7 @@ _HOME = {
     "statuses": "commands",
     "front": "commands",
     "pick": "commands",
+    "listing": "commands",
     "load_card": "policy",
     "save_card": "policy",
     "Card": "policy",
@@ -30,7 +31,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from noise_search.commands import front, pick, status, statuses, sweep
+    from noise_search.commands import front, listing, pick, status, statuses, sweep
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
     from noise_search.schedules import Schedule
@@ -43,6 +44,7 @@ __all__ = [
     "Term",
     "__version__",
     "front",
+    "listing",
     "load_card",
     "pick",
     "save_card",
@@ -50,6 +52,10 @@ __all__ = [
     "statuses",
     "sweep",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def __getattr__(name: str) -> Any:

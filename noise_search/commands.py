@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from noise_search.config import build, compose
+from noise_search.errors import CallerError, expected_one_of
+from noise_search.listing import LISTINGS
 from noise_search.policy import Card, save_card
 from noise_search.report.figures import sweep_page
 from noise_search.search.driver import Reporter, drive
@@ -17,7 +18,7 @@ from noise_search.search.fronts import FrontRow, complete_rows, front_rows
 from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
 from noise_search.search.pick import make_card, pick_row
-from noise_search.store import Location, MemberRecord, ResultRecord, Store, SweepRecord, locate, open_store
+from noise_search.store import Location, MemberRecord, OutboxEntry, ResultRecord, Store, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
 
 DEFAULT_STORE = "./noise_search_runs"
@@ -86,7 +87,7 @@ def run_sweep(
 ) -> SweepOutcome:
     """Run a sweep from a composed configuration; see `sweep`."""
     spec = build(config)
-    location = locate(config["store"]["url"] if store is None else store)
+    location = locate(spec.store.url if store is None else store)
     plan = make_plan(spec, load_dataset(spec.data))
     if done := finished(plan, location):
         return _outcome(done, location, changed=False)
@@ -144,11 +145,18 @@ def pick(
     return row, card
 
 
-def tracking_command(location: Location) -> str:
-    """Shell command that opens MLflow's pages on a store."""
-    from noise_search.tracking.mlflow_sink import ui_command
+def listing(what: str) -> list[dict[str, Any]]:
+    """What can be searched, trained and scored.
 
-    return ui_command(location.tracking_url)
+    Args:
+        what: noises, schedules, corruptions, data or models.
+
+    Raises:
+        CallerError: For another word.
+    """
+    if what not in LISTINGS:
+        raise CallerError(expected_one_of("list", LISTINGS, what))
+    return LISTINGS[what]()
 
 
 def _location(store: str | Path | None) -> Location:
@@ -174,30 +182,37 @@ def _drive_to_the_end(opened: OpenSweep, location: Location, reporter: Reporter)
 
 
 def _close(opened: OpenSweep, location: Location, state: str) -> None:
+    """Files first, the state last: a kill in between leaves a sweep that the next start closes again."""
     opened.writer.abandon_running_jobs()
     rows = complete_rows(opened.store, opened.sweep.id)
-    opened.writer.update_sweep(state=state, finished_at=datetime.now(UTC))
     files: dict[str, Path] = {}
     try:
         files = _write_files(opened.sweep, rows, location)
+    except BaseException:
+        state = "failed"
+        raise
     finally:
-        _close_mirror(opened, state, rows, files)
+        opened.writer.finish_sweep(state, _closing_entries(opened, state, rows, files))
+        if opened.mirror is not None:
+            opened.mirror.wake()
 
 
-def _close_mirror(opened: OpenSweep, state: str, rows: Sequence[FrontRow], files: Mapping[str, Path]) -> None:
+def _closing_entries(
+    opened: OpenSweep, state: str, rows: Sequence[FrontRow], files: Mapping[str, Path]
+) -> list[OutboxEntry]:
     if opened.mirror is None:
-        return
+        return []
     scores = [row.score for row in rows if row.control is None]
-    entry = closed_entry(
-        opened.spec,
-        opened.sweep,
-        opened.writer.generation,
-        state=state,
-        metrics={"trials": float(len(scores))} | ({"best": max(scores)} if scores else {}),
-        files=[(path, folder) for folder, path in files.items()],
-    )
-    opened.writer.enqueue([entry])
-    opened.mirror.wake()
+    return [
+        closed_entry(
+            opened.spec,
+            opened.sweep,
+            opened.writer.generation,
+            state=state,
+            metrics={"trials": float(len(scores))} | ({"best": max(scores)} if scores else {}),
+            files=[(path, folder) for folder, path in files.items()],
+        )
+    ]
 
 
 def _write_files(record: SweepRecord, rows: Sequence[FrontRow], location: Location) -> dict[str, Path]:

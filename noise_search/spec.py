@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt, Interval, Len
 
-Positive = Annotated[int, Ge(1)]
+LARGEST = 2**63 - 1  # what databases and generators take
+Positive = Annotated[int, Interval(ge=1, le=LARGEST)]
+Seed = Annotated[int, Interval(ge=0, le=LARGEST)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Mode = Literal["auto", "fused", "looped"]
 
@@ -18,7 +20,7 @@ class DataSpec:
     """Which data, and the seed of its split."""
 
     name: str
-    split_seed: Annotated[int, Ge(0)] = 0
+    split_seed: Seed = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class TrainSpec:
     """
 
     epochs: Positive
-    batch_size: Annotated[int, Ge(2)]
+    batch_size: Annotated[int, Interval(ge=2, le=LARGEST)]
     clip: Annotated[float, Gt(0)] | None = None
     score_every: Positive = 1
     mode: Mode = "auto"
@@ -158,8 +160,8 @@ class DriverSpec:
 class ControlsSpec:
     """Fixed policies trained beside the trials: no noise always, constants and random policies as many."""
 
-    constants: Annotated[int, Ge(0)] = 6
-    random: Annotated[int, Ge(0)] = 2
+    constants: Annotated[int, Interval(ge=0, le=1000)] = 6
+    random: Annotated[int, Interval(ge=0, le=1000)] = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,14 @@ class TrackingSpec:
     """Where MLflow keeps the runs: the experiment's name, or no tracking at all."""
 
     enabled: bool = True
-    experiment: str = "noise_search"
+    experiment: Annotated[str, Len(1, 200)] = "noise_search"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """Where the store lies: a folder."""
+
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,7 @@ class SweepSpec:
     """One search, whole. `suite` is the frozen suite as `corruptions.suites` reads it."""
 
     name: str
-    seed: Annotated[int, Ge(0)]
+    seed: Seed
     data: DataSpec
     model: ModelSpec
     optimizer: OptimizerSpec
@@ -188,6 +197,8 @@ class SweepSpec:
     driver: DriverSpec
     controls: ControlsSpec
     tracking: TrackingSpec
+    store: StoreSpec
+    experiment: str = "sweep"
     stopping: Literal["none"] = "none"
     executor: Literal["inline"] = "inline"
     raw: Mapping[str, Any] = field(default_factory=dict)

@@ -33,7 +33,7 @@ from noise_search.config import build, compose
 from noise_search.search.mirroring import member_name
 from noise_search.search.opening import Plan, make_plan
 from noise_search.spec import SweepSpec
-from noise_search.store import Location, SweepRecord, create_schema, locate, open_store
+from noise_search.store import Location, SweepRecord, create_schema, is_current, locate, open_store
 from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
 from noise_search.training import load_dataset
 
@@ -234,7 +234,7 @@ def start(folder: Path, *overrides: str) -> BaseProcess:
 
 def die_after(folder: Path, kind: type, method: str, calls: int, *overrides: str) -> None:
     """Run the tiny sweep in a process that ends, with nothing closed, when `method` has been called so often."""
-    if not locate(folder).exists:
+    if not is_current(locate(folder)):
         shutil.copytree(_empty_store(), folder, dirs_exist_ok=True)
     arguments = (folder, kind, method, calls, config(*overrides))
     process = _forking().Process(target=_drive_and_die, args=arguments, daemon=True)

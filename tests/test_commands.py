@@ -20,7 +20,7 @@ from sweep_examples import (
 )
 
 import noise_search
-from noise_search.commands import front, pick, status, statuses, sweep, sweep_files, tracking_command
+from noise_search.commands import front, pick, status, statuses, sweep, sweep_files
 from noise_search.errors import CallerError
 from noise_search.policy import load_card, policy_from_list
 from noise_search.search.fronts import complete_rows
@@ -187,10 +187,6 @@ def test_an_empty_store_is_refused_rather_than_taken_for_another(
 def test_rows_of_a_front_survive_json() -> None:
     rows = [asdict(row) for row in front(NAME, store=finished_store())]
     assert json.loads(json.dumps(rows)) == rows
-
-
-def test_the_command_that_shows_mlflow_names_the_database_of_the_store(tmp_path: Path) -> None:
-    assert f"sqlite:///{tmp_path / 'mlflow.db'}" in tracking_command(locate(tmp_path))
 
 
 def test_everything_public_can_be_had_from_the_package() -> None:

@@ -19,6 +19,7 @@ from noise_search.errors import CallerError, expected_one_of, raise_if_any
 from noise_search.models import MODELS
 from noise_search.optimizers import OPTIMIZERS
 from noise_search.spec import (
+    LARGEST,
     BudgetSpec,
     ControlsSpec,
     DataSpec,
@@ -27,6 +28,7 @@ from noise_search.spec import (
     ObjectiveSpec,
     OptimizerSpec,
     SamplerSpec,
+    StoreSpec,
     SweepSpec,
     TrackingSpec,
     TrainSpec,
@@ -41,6 +43,7 @@ _NODES: dict[str, type[Any]] = {
     "driver": DriverSpec,
     "controls": ControlsSpec,
     "tracking": TrackingSpec,
+    "store": StoreSpec,
 }
 _OTHERS = (
     "name",
@@ -52,9 +55,10 @@ _OTHERS = (
     "suite",
     "stopping",
     "executor",
-    "store",
     "experiment",
 )
+# Keys of their own, or such as mean nothing in this loop.
+_NO_OPTIONS = {"params", "lr", "weight_decay", "capturable", "differentiable"}
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
@@ -80,13 +84,14 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
     data = _collect(mistakes, partial(_data, config.get("data")))
     modality = DATASETS[data.name].modality if data else None
     parts |= {
-        "name": _collect(mistakes, partial(_name, config.get("name"))),
+        "name": _collect(mistakes, partial(_name, config.get("name"), "name")),
+        "experiment": _collect(mistakes, partial(_name, config.get("experiment", "sweep"), "experiment")),
         "seed": _collect(mistakes, partial(_whole, config.get("seed"), "seed")),
         "data": data,
         "model": _collect(mistakes, partial(_model, config.get("model"), data)),
         "optimizer": _collect(mistakes, partial(_optimizer, config.get("optimizer"))),
         "space": _collect(mistakes, partial(parse_space, config.get("space"), modality=modality)),
-        "suite": _collect(mistakes, partial(_suite, config.get("suite"), modality)),
+        "suite": _collect(mistakes, partial(_suite, config.get("suite"), data)),
         "stopping": _collect(mistakes, partial(_only, config.get("stopping"), "stopping", "none")),
         "executor": _collect(mistakes, partial(_only, config.get("executor"), "executor", "inline")),
     }
@@ -175,7 +180,7 @@ def _optimizer(node: object) -> OptimizerSpec:
         raise CallerError(f"optimizer.options: expected a mapping, got {options!r}")
     # Names only: torch checks the values when the workbench is built, and trying it here would cost a second.
     known = inspect.signature(OPTIMIZERS[name]).parameters.keys()
-    allowed = known - {"params", "lr", "weight_decay"}
+    allowed = known - _NO_OPTIONS
     mistakes = [expected_one_of("optimizer.options", allowed, key) for key in options if key not in allowed]
     mistakes += [_finite_message(path, value) for path, value in _not_finite(options, "optimizer.options")]
     if "weight_decay" not in known and node.get("weight_decay"):
@@ -195,31 +200,35 @@ def _optimizer(node: object) -> OptimizerSpec:
     )
 
 
-def _suite(node: object, modality: str | None) -> Any:
+def _suite(node: object, data: DataSpec | None) -> Any:
     if not isinstance(node, Mapping):
         raise CallerError(f"suite: expected a mapping, got {node!r}")
     suite = suite_from_mapping(node, "suite")
-    if modality is not None and suite.modality != modality:
-        raise CallerError(f"suite: expected one for {modality}, got {suite.name} for {suite.modality}")
+    if data is not None and (suite.data, suite.modality) != (data.name, DATASETS[data.name].modality):
+        got = f"{suite.name} for {suite.modality} of {suite.data}"
+        raise CallerError(f"suite: expected one made on {data.name}, got {got}; make one with scripts/calibrate_suite")
     return suite
 
 
-def _name(node: object) -> str:
+def _name(node: object, where: str) -> str:
     if node is None:
         return ""
     if isinstance(node, str) and 0 < len(node) <= 100 and set(node) <= _NAME_CHARACTERS and node[0] not in "-.":
         return node
     allowed = "up to 100 letters, digits, '-', '_' and '.', the first no '-' or '.'"
-    raise CallerError(f"name: expected {allowed}, got {node!r}")
+    raise CallerError(f"{where}: expected {allowed}, got {node!r}")
 
 
 def _whole(node: object, where: str) -> int:
-    if isinstance(node, int) and not isinstance(node, bool) and node >= 0:
+    if isinstance(node, int) and not isinstance(node, bool) and 0 <= node <= LARGEST:
         return node
-    raise CallerError(f"{where}: expected a whole number of at least 0, got {node!r}")
+    amount = "at most 2**63 - 1" if isinstance(node, int) and node > LARGEST else "at least 0"
+    raise CallerError(f"{where}: expected a whole number of {amount}, got {node!r}")
 
 
 def _only(node: object, where: str, allowed: str) -> str:
+    if isinstance(node, Mapping):
+        raise_if_any([expected_one_of(where, ["name"], key) for key in node if key != "name"])
     name = node.get("name") if isinstance(node, Mapping) else node
     if name != allowed:
         raise CallerError(expected_one_of(f"{where}.name", [allowed], name))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +21,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from noise_search.errors import CallerError, expected_one_of
 
 CONFIG_NAME = "sweep"
-_REFUSED = (HydraException, OmegaConfBaseException, ValueError)  # Hydra raises ValueError for model=3
+# Hydra raises ValueError for model=3, and a file of the caller's may be no YAML.
+_REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 _FREE_NODES = ("space.", "optimizer.options.")  # what they hold is for the checks to judge
 _GLOBAL_HYDRA = threading.Lock()  # Hydra's compose API is one global object
 

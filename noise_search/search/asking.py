@@ -79,7 +79,9 @@ class Study:
         trial = self._copy.ask()
         policy = policy_of(self._space, _Asking(trial))
         frozen = copy.deepcopy(self._copy.get_trials(deepcopy=False)[trial.number])
-        self._storage.create_new_trial(self._study_id, template_trial=frozen)
+        stored = self._storage.get_trial(self._storage.create_new_trial(self._study_id, template_trial=frozen))
+        if stored.number != trial.number:
+            raise RuntimeError(f"trial {trial.number} was stored as {stored.number}: another process asks this study")
         return Proposal(trial.number, dict(frozen.params), policy)
 
     def tell(self, number: int, score: float, *, diverged: bool) -> None:

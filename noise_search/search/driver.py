@@ -20,9 +20,9 @@ from noise_search.metrics import combined, relative_corruption_error
 from noise_search.policy import Policy, policy_from_list, policy_to_list
 from noise_search.search.asking import random_policies
 from noise_search.search.mirroring import member_entry
-from noise_search.search.opening import OpenSweep
+from noise_search.search.opening import OpenSweep, unmirrored
 from noise_search.search.space import Stored, constant_policies, policy_of
-from noise_search.store import MemberRecord, NewMember, NewResult
+from noise_search.store import MemberRecord, NewMember, NewResult, OutboxEntry
 from noise_search.training import Job, Member, Result
 
 NO_NOISE_CONTROL = "no_noise"
@@ -63,6 +63,29 @@ def _recover(opened: OpenSweep) -> None:
         ]
     )
     _tell(opened, opened.store.members(opened.sweep.id))
+    if opened.mirror is not None:
+        opened.writer.enqueue(_entries_of_untracked_runs(opened))
+
+
+def _entries_of_untracked_runs(opened: OpenSweep) -> list[OutboxEntry]:
+    results = opened.store.latest_results(opened.sweep.id)
+    entries = []
+    for member in unmirrored(opened.store, opened.sweep.id):
+        found = results[member.id]
+        result = NewResult(
+            member_id=member.id,
+            epoch=found.epoch,
+            seed=found.seed,
+            state=member.state,
+            reason=member.reason,
+            scores=found.scores,
+            cells=found.cells,
+            history=found.history,
+            seconds=found.seconds,
+        )
+        started, ended = member.started_at or found.created_at, member.finished_at or found.created_at
+        entries.append(member_entry(opened.spec, opened.sweep, member, result, started, ended))
+    return entries
 
 
 def _add_controls(opened: OpenSweep) -> None:
@@ -113,6 +136,7 @@ def _ask(opened: OpenSweep) -> None:
     """Ask up to the end of the batch; batches are numbered, so that a kill does not shift them."""
     asked, batch = len(opened.study), opened.spec.sampler.batch
     count = min(batch - asked % batch, opened.spec.budget.trials - asked)
+    opened.writer.renew()  # Optuna knows no lease: make sure of ours before writing there
     proposals = [opened.study.ask() for _ in range(count)]
     opened.writer.add_members([_new_trial(p.number, p.parameters, p.policy) for p in proposals])
 
@@ -201,6 +225,7 @@ def _tell(opened: OpenSweep, members: Sequence[MemberRecord]) -> None:
     untold = [m for m in members if m.number is not None and not m.told and m.state in ("complete", "infeasible")]
     if not untold:
         return
+    opened.writer.renew()
     results = opened.store.latest_results(opened.sweep.id)
     for member in untold:
         assert member.number is not None

@@ -49,7 +49,7 @@ def digest_of(identity: Mapping[str, object]) -> str:
 
 def default_name(spec: SweepSpec, digest: str) -> str:
     """experiment-data-model and six digits of the identity."""
-    return f"{spec.raw.get('experiment', 'sweep')}-{spec.data.name}-{spec.model.name}-{digest[:6]}"
+    return f"{spec.experiment}-{spec.data.name}-{spec.model.name}-{digest[:6]}"
 
 
 def refuse_another(stored: SweepRecord, identity: Mapping[str, object]) -> None:

@@ -14,17 +14,18 @@ from noise_search.data import Dataset
 from noise_search.execute import Executor, InlineExecutor
 from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
-from noise_search.search.mirroring import opened_entry
+from noise_search.search.mirroring import member_name, opened_entry
 from noise_search.spec import SweepSpec
-from noise_search.store import Location, Store, SweepRecord, Writer, open_store
+from noise_search.store import Location, MemberRecord, Store, SweepRecord, Writer, is_current, open_store
 from noise_search.tracking.mirror import Mirror
 from noise_search.tracking.mlflow_sink import MlflowSink
 from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
 from noise_search.training import Resolved, Setup, Workbench, make_workbench
-from noise_search.training.modes import resolve_modes, slots_are_bitwise
+from noise_search.training.modes import refuse_unfusable, resolve_modes, slots_are_bitwise
 
 _log = logging.getLogger(__name__)
 MIRROR_SECONDS = 120.0  # how long a sweep that ends waits for its mirror
+FAILING_MIRROR_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,7 @@ def finished(plan: Plan, location: Location) -> SweepRecord | None:
     Raises:
         CallerError: When the name is another search's.
     """
-    # Optuna's database is made last: without it a kill cut the making of the store short.
-    if not location.exists or not (location.folder / "optuna.db").exists():
+    if not is_current(location):  # none yet, half made, or older: opening it for the sweep sees to that
         return None
     with open_store(location, create=False) as store:
         sweep = store.find_sweep(plan.name)
@@ -74,8 +74,8 @@ def finished(plan: Plan, location: Location) -> SweepRecord | None:
         refuse_another(sweep, plan.identity)
         asked = sum(member.number is not None for member in store.members(sweep.id))
         reached = sweep.state == "complete" and asked >= plan.spec.budget.trials
-        mirrored = not plan.spec.tracking.enabled or not store.unsent(sweep.id, limit=1)
-        return sweep if reached and mirrored else None
+        behind = store.unsent(sweep.id, limit=1) or unmirrored(store, sweep.id)
+        return sweep if reached and not (plan.spec.tracking.enabled and behind) else None
 
 
 @contextmanager
@@ -86,30 +86,56 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
         CallerError: The store cannot be used, the name is another search's, or somebody else drives the sweep.
     """
     spec = plan.spec
-    workbench = _workbench(plan)
-    with open_store(location, create=True) as store:
-        if spec.tracking.enabled:
-            create_tracking_schema(location.tracking_url)
-        sweep = store.find_sweep(plan.name)
-        if sweep is None:
-            sweep = _create(store, plan)
-        refuse_another(sweep, plan.identity)
-        with store.take_lease(sweep.id) as writer:
-            sweep = _resolve(store, writer, sweep, plan, workbench)
-            study = Study(store.optuna_storage(), sweep.name, spec.space, spec.sampler, spec.seed)
-            mirror = _start_mirror(store, writer, sweep, spec, location)
-            executor = InlineExecutor(workbench, *_modes(sweep))
-            try:
-                yield OpenSweep(spec, sweep, store, writer, study, executor, mirror)
-            finally:
-                if mirror is not None and not mirror.close(MIRROR_SECONDS):
-                    _log.warning("MLflow is behind: %s; the next run of this sweep catches up", mirror.error)
+    with _threads(spec.train.threads):
+        workbench = _workbench(plan)
+        refuse_unfusable(workbench, spec.train.mode, spec.train.score_mode)
+        with open_store(location, create=True) as store:
+            if spec.tracking.enabled:
+                create_tracking_schema(location.tracking_url)
+            sweep = store.find_sweep(plan.name)
+            if sweep is None:
+                sweep = _create(store, plan)
+            refuse_another(sweep, plan.identity)
+            with store.take_lease(sweep.id) as writer:
+                sweep = _resolve(store, writer, sweep, plan, workbench)
+                study = Study(store.optuna_storage(), sweep.name, spec.space, spec.sampler, spec.seed)
+                mirror = _start_mirror(store, writer, sweep, spec, location)
+                executor = InlineExecutor(workbench, *_modes(sweep))
+                try:
+                    yield OpenSweep(spec, sweep, store, writer, study, executor, mirror)
+                finally:
+                    _drain(mirror)
+
+
+def unmirrored(store: Store, sweep_id: int) -> list[MemberRecord]:
+    """Finished members that were never left for the mirror: those of runs without tracking."""
+    keys = store.outbox_keys(sweep_id)
+    finished_states = ("complete", "infeasible")
+    return [m for m in store.members(sweep_id) if m.state in finished_states and member_name(m) not in keys]
+
+
+def _drain(mirror: Mirror | None) -> None:
+    """Wait for the mirror, but not for one that fails already: the next run of the sweep catches up."""
+    if mirror is None:
+        return
+    seconds = MIRROR_SECONDS if mirror.error is None else FAILING_MIRROR_SECONDS
+    if not mirror.close(seconds):
+        _log.warning("MLflow is %d messages behind (%s); the next run catches up", mirror.lag, mirror.error)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Give torch so many CPU threads, and those it had before back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _workbench(plan: Plan) -> Workbench:
     spec = plan.spec
-    if spec.train.threads is not None:
-        torch.set_num_threads(spec.train.threads)
     setup = Setup(spec.data, spec.model, spec.optimizer, spec.train, spec.suite, mode="fused", score_mode="looped")
     return make_workbench(setup, dataset=plan.dataset)
 
@@ -130,7 +156,8 @@ def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workb
     writer.update_sweep(state="running", budget_trials=spec.budget.trials, finished_at=None)
     if sweep.train_mode is None:
         train = spec.train
-        mode, score_mode = resolve_modes(workbench, train.mode, train.score_mode, width=spec.driver.cohort)
+        width = min(spec.driver.cohort, max(spec.sampler.batch, 1 + spec.controls.constants + spec.controls.random))
+        mode, score_mode = resolve_modes(workbench, train.mode, train.score_mode, width=width)
         writer.update_sweep(
             train_mode=mode, score_mode=score_mode, bitwise=mode == "looped" or slots_are_bitwise(workbench)
         )

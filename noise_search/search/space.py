@@ -80,10 +80,11 @@ def constant_policies(space: Space, count: int) -> list[Policy]:
     if not branches:
         return []
     quantiles = [_van_der_corput(index // len(branches)) for index in range(count)]
-    return [
+    policies = [
         Policy((_constant_term(*branches[index % len(branches)], quantile),))
         for index, quantile in enumerate(quantiles)
     ]
+    return list(dict.fromkeys(policies))  # a fixed magnitude has one constant only
 
 
 def _van_der_corput(index: int) -> float:

@@ -12,7 +12,7 @@ from noise_search.store.records import (
     ResultRecord,
     SweepRecord,
 )
-from noise_search.store.repository import Store, create_schema, open_store
+from noise_search.store.repository import Store, create_schema, is_current, open_store
 from noise_search.store.writing import Writer
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "SweepRecord",
     "Writer",
     "create_schema",
+    "is_current",
     "locate",
     "open_store",
 ]

@@ -29,19 +29,19 @@ class Location:
         return f"sqlite:///{self.folder / 'search.db'}"
 
     @property
-    def exists(self) -> bool:
-        """Whether a store was made here."""
-        return (self.folder / "search.db").exists()
-
-    @property
     def optuna_url(self) -> str:
         """Database of the Optuna studies."""
         return f"sqlite:///{self.folder / 'optuna.db'}"
 
     @property
+    def tracking_path(self) -> Path:
+        """File of the MLflow mirror; missing where no sweep was tracked."""
+        return self.folder / "mlflow.db"
+
+    @property
     def tracking_url(self) -> str:
         """Database of the MLflow mirror."""
-        return f"sqlite:///{self.folder / 'mlflow.db'}"
+        return f"sqlite:///{self.tracking_path}"
 
     @property
     def artifact_folder(self) -> Path:

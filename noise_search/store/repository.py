@@ -22,14 +22,14 @@ from noise_search.store.records import (
     SweepRecord,
 )
 from noise_search.store.rows import job_record, member_record, outbox_record, result_record, sweep_record
-from noise_search.store.schema import check_schema, create_schema, optuna_storage
+from noise_search.store.schema import check_schema, create_schema, is_current, optuna_storage
 from noise_search.store.tables import JobMemberRow, JobRow, MemberRow, OutboxRow, ResultRow, SweepRow
 from noise_search.store.writing import Writer
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
-__all__ = ["Store", "Writer", "create_schema", "open_store"]
+__all__ = ["Store", "Writer", "create_schema", "is_current", "open_store"]
 
 
 def open_store(location: Location, *, create: bool) -> Store:
@@ -191,6 +191,12 @@ class Store:
         """Whether a driver that may be alive holds the lease of a sweep."""
         with self._reading() as session:
             return leases.is_held(session, sweep_id)
+
+    def outbox_keys(self, sweep_id: int) -> set[str]:
+        """Keys of everything that was ever left for the tracking mirror."""
+        query = select(OutboxRow.key).where(OutboxRow.sweep_id == sweep_id)
+        with self._reading() as session:
+            return set(session.scalars(query))
 
     def unsent(self, sweep_id: int, limit: int = 50) -> list[OutboxRecord]:
         """What the tracking mirror has yet to show, in the order it was first enqueued."""

@@ -86,6 +86,24 @@ def check_schema(location: Location, engine: Engine) -> None:
         )
 
 
+def is_current(location: Location) -> bool:
+    """Whether a whole store of this version's schema lies there; changes nothing.
+
+    Raises:
+        CallerError: What lies there cannot be read as a database.
+    """
+    path = location.folder / "search.db"
+    with explained(path):
+        if not path.is_file() or not (location.folder / "optuna.db").is_file():
+            return False
+        engine = connect_engine(location.search_url)
+        try:
+            with engine.connect() as connection:
+                return current_revision(connection) == SCHEMA
+        finally:
+            engine.dispose()
+
+
 def current_revision(connection: Connection) -> str | None:
     """Schema of `search.db`; None if it has none yet."""
     if not inspect(connection).has_table(VERSION_TABLE):

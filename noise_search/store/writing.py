@@ -154,6 +154,13 @@ class Writer:
             for name, value in changes.items():
                 setattr(row, name, value)
 
+    def finish_sweep(self, state: str, outbox: Sequence[OutboxEntry]) -> None:
+        """Set the state that a run leaves the sweep in, with what the mirror shall show: both or neither."""
+        with self._transaction() as session:
+            row = session.get_one(SweepRow, self.sweep_id)
+            row.state, row.finished_at = state, datetime.now(UTC)
+            self._enqueue(session, outbox)
+
     def renew(self) -> None:
         """Let the lease last for its full time from now."""
         with self._transaction() as session:

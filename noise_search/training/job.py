@@ -153,10 +153,12 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if name.split(":")[0] not in ("cpu", "cuda", "mps"):
+            raise ValueError(name)
         torch.empty(0, device=name)
         return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise CallerError(f"train.device: expected auto, cpu or a device at hand, got {name!r}") from error
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise CallerError(f"train.device: expected auto, cpu, cuda or mps at hand, got {name!r}") from error
 
 
 def _draws_random_numbers(model: nn.Module, inputs: Tensor) -> bool:

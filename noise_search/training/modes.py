@@ -36,10 +36,8 @@ def resolve_modes(workbench: Workbench, mode: Mode, score_mode: Mode, *, width: 
     Raises:
         CallerError: When fused is asked for and the model refuses it.
     """
-    reason = unfusable(workbench)
-    if reason and "fused" in (mode, score_mode):
-        raise CallerError(f"train.mode: expected looped or auto for this model, got fused: {reason}")
-    if reason:
+    refuse_unfusable(workbench, mode, score_mode)
+    if reason := unfusable(workbench):
         _log.warning("trials train one after another: %s", reason)
         return "looped", "looped"
     training = mode if mode != "auto" else _faster(lambda way: _time_training(workbench, way, width))
@@ -47,6 +45,12 @@ def resolve_modes(workbench: Workbench, mode: Mode, score_mode: Mode, *, width: 
         return "looped", "looped"  # a cohort of one: nothing to score together
     scoring = score_mode if score_mode != "auto" else _faster(lambda way: _time_scoring(workbench, way, width))
     return training, scoring
+
+
+def refuse_unfusable(workbench: Workbench, mode: Mode, score_mode: Mode) -> None:
+    """Refuse `fused` for a model that cannot be fused, by a `CallerError` with the reason."""
+    if "fused" in (mode, score_mode) and (reason := unfusable(workbench)):
+        raise CallerError(f"train.mode: expected looped or auto for this model, got fused: {reason}")
 
 
 def unfusable(workbench: Workbench) -> str | None:

@@ -231,7 +231,7 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     "an option that the optimiser does not have": (
         {"optimizer.options": {"beta": [0.9, 0.99]}},
         [
-            "optimizer.options: expected one of ['amsgrad', 'betas', 'capturable', 'differentiable', 'eps', 'foreach', "
+            "optimizer.options: expected one of ['amsgrad', 'betas', 'eps', 'foreach', "
             "'fused', 'maximize'], got 'beta'; did you mean 'betas'?"
         ],
     ),

@@ -79,6 +79,12 @@ def test_another_seed_proposes_other_policies(storage: RDBStorage) -> None:
     assert all(a.parameters != b.parameters for a, b in zip(one, other, strict=True))
 
 
+def test_the_first_trials_are_random_and_differ(storage: RDBStorage) -> None:
+    study = Study(storage, "one", SPACE, SamplerSpec(batch=8, startup_trials=8), seed=0)
+    asked = [study.ask().parameters for _ in range(8)]
+    assert all(one != other for number, one in enumerate(asked) for other in asked[:number])
+
+
 def test_what_is_told_changes_what_is_proposed_after_the_first_random_trials(storage: RDBStorage) -> None:
     proposals = []
     for name, sign in (("up", 1.0), ("down", -1.0)):

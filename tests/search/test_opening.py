@@ -48,7 +48,7 @@ def test_looking_for_a_store_does_not_make_one(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (("optimizer=sgd", "optimizer.options.momentum=0"), "optimizer: sgd does not take these options"),
-        (("train.device=cuda:99",), "train.device: expected auto, cpu or a device at hand, got 'cuda:99'"),
+        (("train.device=cuda:99",), "train.device: expected auto, cpu, cuda or mps at hand, got 'cuda:99'"),
         (("train.batch_size=1078",), "leaves a last batch of one"),
     ],
 )
@@ -102,7 +102,7 @@ def test_an_mlflow_that_fails_costs_no_trial_and_the_same_command_catches_up(
         patch.setattr(opening, "MIRROR_SECONDS", 0.3)
         patch.setattr(MlflowSink, "send", _refuse)
         assert drive(tmp_path, *small).state == "complete"
-    assert "MLflow is behind: OSError: no MLflow today; the next run of this sweep catches up" in caplog.text
+    assert "messages behind (OSError: no MLflow today); the next run catches up" in caplog.text
     assert len(_unsent(tmp_path)) == 1 + 3 + 2 + 1
     untracked = config(*small, "tracking.enabled=false")
     assert not run_sweep(untracked, store=tmp_path).changed

@@ -1,0 +1,152 @@
+"""What commands print on standard output: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from noise_search.commands import SweepOutcome
+    from noise_search.search.fronts import FrontRow
+
+_WIDTH = 160  # columns of a table that goes into a file or a pipe
+
+
+def print_json(content: object) -> None:
+    """Print JSON alone."""
+    print(json.dumps(content, indent=2))
+
+
+def row_json(row: FrontRow) -> dict[str, Any]:
+    """A row of the front as plain data."""
+    return asdict(row)
+
+
+def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
+    """A sweep's outcome as plain data."""
+    return {
+        "name": outcome.name,
+        "state": outcome.state,
+        "changed": outcome.changed,
+        "front": [row_json(row) for row in outcome.front],
+        "picked": outcome.picked and row_json(outcome.picked),
+        "files": {key: str(path) for key, path in outcome.files.items()},
+    }
+
+
+def print_outcome(outcome: SweepOutcome) -> None:
+    """Print the front of a sweep, what was picked, and where to look next."""
+    print_front(outcome.front)
+    if outcome.picked is not None:
+        print(f"picked by score: trial {outcome.picked.trial} (searched on validation, one seed: optimistic)")
+        _print_better_control(outcome)
+    if not outcome.changed:
+        print(f"sweep {outcome.name}: the total was reached before, nothing to do")
+    print(f"sweep:  {outcome.name}")
+    for key, path in outcome.files.items():
+        print(f"{key + ':':<7} {path}")
+    _print_tracking(outcome)
+    if outcome.picked is not None:
+        store = shlex.quote(str(outcome.location.folder))
+        print(f"next:   {program('noise-search')} pick {outcome.name} --rule knee --store {store} -o card.yaml")
+
+
+def _print_better_control(outcome: SweepOutcome) -> None:
+    assert outcome.picked is not None
+    best = max((row for row in outcome.front if row.control), key=lambda row: row.score, default=None)
+    if best is not None and best.score >= outcome.picked.score:
+        print(f"control {best.control} scores {best.score:.3f}: no trial beats it; search on, or take the control")
+
+
+def _print_tracking(outcome: SweepOutcome) -> None:
+    if not outcome.location.tracking_path.exists():
+        return
+    from noise_search.tracking.mlflow_sink import ui_command
+
+    print(f"MLflow: {program('mlflow')} {ui_command(outcome.location.tracking_url).partition(' ')[2]}")
+    print("        then http://127.0.0.1:5000, Model training; [+] before the sweep's run unfolds its trials")
+
+
+def program(name: str) -> str:
+    """How to call a program of this environment from where the caller stands."""
+    beside = Path(sys.executable).parent / name
+    if shutil.which(name) or not beside.exists():
+        return name
+    near = os.path.relpath(beside)
+    return shlex.quote(str(beside) if near.startswith("..") else near)
+
+
+def print_front(rows: Sequence[FrontRow]) -> None:
+    """Print rows of a front as a table."""
+    print_table(
+        [
+            {
+                "trial": row.control or str(row.trial),
+                "clean": f"{row.clean:.3f}",
+                "robust": f"{row.robust:.3f}",
+                "worst family": f"{row.worst_family:.3f}",
+                "score": f"{row.score:.3f}",
+                "policy": _policy_text(row.policy),
+            }
+            for row in rows
+        ]
+    )
+
+
+def _policy_text(policy: Sequence[dict[str, Any]]) -> str:
+    """A policy in a few words: `inputs.gaussian 0.18 linear(a=0, b=1, start=0, stop=0.7)`."""
+    return "\n".join(_term_text(term) for term in policy) or "no noise"
+
+
+def _term_text(term: dict[str, Any]) -> str:
+    schedule = dict(term["schedule"])
+    kind = schedule.pop("kind")
+    numbers = ", ".join(f"{name}={value:.2g}" for name, value in schedule.items())
+    share = f" on {term['fraction']:.0%}" if term.get("fraction", 1.0) < 1.0 else ""
+    level = " uniform" if term.get("level") == "uniform" else ""
+    curve = f"{kind}({numbers})" if numbers else kind
+    return f"{term['site']}.{term['noise']} {term['magnitude']:.3g}{level}{share} {curve}"
+
+
+def print_statuses(found: Sequence[dict[str, Any]]) -> None:
+    """Print how sweeps stand as a table."""
+    print_table(
+        [
+            {
+                "sweep": one["name"],
+                "state": one["state"],
+                "trials": f"{one['trials']['complete']} of {one['budget']['trials']}",
+                "other outcomes": ", ".join(
+                    f"{count} {k}" for k, count in one["trials"].items() if count and k != "complete"
+                ),
+                "epochs": str(one["epochs_trained"]),
+                "samples scored": f"{one['samples_scored']:,}",
+                "seconds": f"{one['seconds']:.1f}",
+                "best": "" if one["best"] is None else f"{one['best']['score']:.3f} (trial {one['best']['trial']})",
+            }
+            for one in found
+        ]
+    )
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows with the same keys; as wide as the terminal, or 160 columns into a file."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    if not rows:
+        print("nothing yet")
+        return
+    table = Table(*(Column(name, overflow="fold") for name in rows[0]), box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    terminal = sys.stdout.isatty()
+    Console(markup=False, highlight=False, width=None if terminal else _WIDTH).print(table)
