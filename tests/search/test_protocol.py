@@ -45,6 +45,7 @@ STEPS = {
     "both told": (Study, "tell", 4),
     "marked told": (Writer, "mark_told", 2),
     "everything marked told": (Writer, "mark_told", 3),
+    "closing begun": (Writer, "abandon_running_jobs", 2),
 }
 
 
