@@ -28,6 +28,7 @@ from sweep_examples import (
     finished_store,
     record,
     run,
+    tracked_store,
 )
 
 from noise_search import cli
@@ -95,6 +96,13 @@ def test_a_sweep_prints_its_front_its_pick_and_where_to_look(ns: Run, tmp_path: 
     assert code == 0
     assert load_card("card.yaml").context["rule"] == "knee"
     assert here() == ["card.yaml"]
+
+
+def test_a_tracked_sweep_prints_the_command_that_shows_its_runs(ns: Run) -> None:
+    code, out, _ = ns("sweep", "--store", str(tracked_store()), *TINY, "tracking.enabled=true")
+    assert code == 0
+    shown = next(line for line in out.splitlines() if line.startswith("MLflow: "))
+    assert f"mlflow ui --backend-store-uri sqlite:///{tracked_store() / 'mlflow.db'} " in shown
 
 
 def test_the_same_command_at_the_total_says_so_and_exits_0(ns: Run) -> None:
