@@ -194,3 +194,15 @@ def test_everything_public_can_be_had_from_the_package() -> None:
         assert getattr(noise_search, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'swep'"):
         noise_search.swep  # noqa: B018
+
+
+def test_tracking_that_is_switched_on_later_shows_what_ran_before(tmp_path: Path) -> None:
+    sweep([*TINY, "tracking.enabled=false"], store=tmp_path)
+    assert sweep([*TINY, "tracking.enabled=true"], store=tmp_path).changed
+    with open_store(locate(tmp_path), create=False) as store:
+        record = store.sweep(NAME)
+        shown = store.outbox_keys(record.id)
+        assert {f"trial {m.number}" for m in store.members(record.id) if m.control is None} <= shown
+        assert "control no_noise" in shown
+        assert not store.unsent(record.id)
+    assert not sweep([*TINY, "tracking.enabled=true"], store=tmp_path).changed
