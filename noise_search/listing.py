@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from noise_search.corruptions import CORRUPTIONS
@@ -65,8 +66,15 @@ def data() -> list[Row]:
 
 
 def models() -> list[Row]:
-    """Every model."""
-    return [{"model": name, "summary": model.summary} for name, model in MODELS.items()]
+    """Every model with its parameters and what they are by default."""
+    return [
+        {
+            "model": name,
+            "parameters": ", ".join(f"{field.name} = {_default(field.default)}" for field in fields(model.parameters)),
+            "summary": model.summary,
+        }
+        for name, model in MODELS.items()
+    ]
 
 
 LISTINGS: dict[str, Callable[[], list[Row]]] = {
@@ -76,6 +84,11 @@ LISTINGS: dict[str, Callable[[], list[Row]]] = {
     "data": data,
     "models": models,
 }
+
+
+def _default(value: object) -> str:
+    """As a configuration file has it: a list for a tuple."""
+    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def _range(low: float, high: float, *, log: bool) -> str:

@@ -161,6 +161,7 @@ def _model(node: object, data: DataSpec | None) -> ModelSpec:
         raise CallerError(expected_one_of("model.name", MODELS, name))
     entry = MODELS[node["name"]]
     parameters = _typed(entry.parameters, {key: value for key, value in node.items() if key != "name"}, "model")
+    raise_if_any(entry.check(parameters))
     dimensions = DATASETS[data.name].dimensions if data else None
     if entry.dimensions is not None and dimensions is not None and dimensions not in entry.dimensions:
         raise CallerError(

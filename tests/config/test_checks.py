@@ -171,11 +171,20 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     ),
     "an unknown model": (
         {"model.name": "cn"},
-        ["model.name: expected one of ['cnn', 'mlp'], got 'cn'; did you mean 'cnn'?"],
+        ["model.name: expected one of ['cnn', 'gru', 'mlp', 'resnet', 'transformer'], got 'cn'; did you mean 'cnn'?"],
     ),
-    "a model that is a list": ({"model.name": ["cnn"]}, ["model.name: expected one of ['cnn', 'mlp'], got ['cnn']"]),
-    "a model without a name": ({"model": {}}, ["model.name: expected one of ['cnn', 'mlp'], got None"]),
-    "no model": ({"model": None}, ["model.name: expected one of ['cnn', 'mlp'], got None"]),
+    "a model that is a list": (
+        {"model.name": ["cnn"]},
+        ["model.name: expected one of ['cnn', 'gru', 'mlp', 'resnet', 'transformer'], got ['cnn']"],
+    ),
+    "a model without a name": (
+        {"model": {}},
+        ["model.name: expected one of ['cnn', 'gru', 'mlp', 'resnet', 'transformer'], got None"],
+    ),
+    "no model": (
+        {"model": None},
+        ["model.name: expected one of ['cnn', 'gru', 'mlp', 'resnet', 'transformer'], got None"],
+    ),
     "a parameter of another model": (
         {"model": {"name": "mlp", "hidden": [8], "channels": [8]}},
         ["model: expected one of ['hidden'], got 'channels'"],
