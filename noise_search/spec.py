@@ -25,10 +25,19 @@ class DataSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Which model, with the parameters class that its registry entry names."""
+    """Which model: a shipped one, or one's own by the name of what makes it.
+
+    Args:
+        name: In the registry; of one's own, the last part of `target`.
+        parameters: Of the class that its registry entry names; keyword arguments of one's own.
+        target: Dotted path of one's own model, imported where a job runs; None for a shipped one.
+        normalise: Whether inputs are normalised before the model sees them.
+    """
 
     name: str
     parameters: Any
+    target: str | None = None
+    normalise: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from noise_search.config.spaces import parse_space
 from noise_search.corruptions.suites import suite_from_mapping
 from noise_search.data import DATASETS
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
-from noise_search.models import MODELS
+from noise_search.models import MODELS, argument_mistakes
 from noise_search.optimizers import OPTIMIZERS
 from noise_search.spec import (
     LARGEST,
@@ -33,6 +33,7 @@ from noise_search.spec import (
     TrackingSpec,
     TrainSpec,
 )
+from noise_search.targets import resolve
 
 T = TypeVar("T")
 _NODES: dict[str, type[Any]] = {
@@ -156,6 +157,8 @@ def _data(node: object) -> DataSpec:
 
 
 def _model(node: object, data: DataSpec | None) -> ModelSpec:
+    if isinstance(node, Mapping) and "_target_" in node:
+        return _own_model(node)
     name = node.get("name") if isinstance(node, Mapping) else node
     if not isinstance(node, Mapping) or not isinstance(name, str) or name not in MODELS:
         raise CallerError(expected_one_of("model.name", MODELS, name))
@@ -169,6 +172,18 @@ def _model(node: object, data: DataSpec | None) -> ModelSpec:
             f"got data of {dimensions}; choose another model"
         )
     return ModelSpec(node["name"], parameters)
+
+
+def _own_model(node: Mapping[str, Any]) -> ModelSpec:
+    """A model of the caller's; whether it suits the data is found out when the workbench is built."""
+    target, normalise = node["_target_"], node.get("normalise", True)
+    arguments = {key: value for key, value in node.items() if key not in ("_target_", "normalise")}
+    mistakes = [] if isinstance(normalise, bool) else [f"model.normalise: expected true or false, got {normalise!r}"]
+    make = _collect(mistakes, partial(resolve, target, "model._target_"))
+    if make is not None:
+        mistakes += argument_mistakes(make, arguments)
+    raise_if_any(mistakes)
+    return ModelSpec(target.rpartition(".")[2], arguments, target, normalise)
 
 
 def _optimizer(node: object) -> OptimizerSpec:

@@ -13,6 +13,7 @@ from torch import nn
 
 from noise_search.models.feedforward import CnnParameters, MlpParameters, cnn, mlp
 from noise_search.models.gru import GruParameters, gru
+from noise_search.models.own import argument_mistakes, forward_mistakes, own_network
 from noise_search.models.parts import InputStatistics, Model, Normalise
 from noise_search.models.resnet import ResnetParameters, resnet
 from noise_search.models.transformer import TransformerParameters, check_transformer, transformer
@@ -29,16 +30,38 @@ MODELS: dict[str, Model] = {
 }
 
 
-def build_model(name: str, parameters: Any, statistics: InputStatistics, *, seed: int) -> nn.Module:
+def build_model(
+    name: str,
+    parameters: Any,
+    statistics: InputStatistics,
+    *,
+    seed: int,
+    target: str | None = None,
+    normalise: bool = True,
+) -> nn.Module:
     """Model on the CPU in float32, its initial weights a function of `seed` alone.
 
     The weights come from torch's global generator, the only one modules initialise from; its state is put back.
+
+    Args:
+        name: Of a shipped model; not looked at where there is a `target`.
+        parameters: As the registry entry of `name` has them, or keyword arguments for `target`.
+        statistics: Of the data.
+        seed: Of the initial weights.
+        target: Dotted path of a callable of one's own that makes the module.
+        normalise: Whether `Normalise` stands before it.
+
+    Raises:
+        CallerError: When the parameters do not suit the data, or `target` makes no module that can be trained.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stable_hash(seed, "init"))  # torch.manual_seed seeds accelerators too
-        network = MODELS[name].build(statistics, parameters)
-    parts = [("normalise", Normalise(statistics.mean, statistics.std)), ("network", network)]
-    return nn.Sequential(OrderedDict(parts))
+        if target is None:
+            network = MODELS[name].build(statistics, parameters)
+        else:
+            network = own_network(target, parameters, statistics)
+    first = [("normalise", Normalise(statistics.mean, statistics.std))] if normalise else []
+    return nn.Sequential(OrderedDict([*first, ("network", network)]))
 
 
 __all__ = [
@@ -51,8 +74,10 @@ __all__ = [
     "Normalise",
     "ResnetParameters",
     "TransformerParameters",
+    "argument_mistakes",
     "build_model",
     "cnn",
+    "forward_mistakes",
     "gru",
     "mlp",
     "resnet",

@@ -16,6 +16,7 @@ TOP = (
     "'name', 'objective', 'optimizer', 'sampler', 'seed', 'space', 'stopping', 'store', 'suite', "
     "'tracking', 'train'], got"
 )
+MODELS = "['cnn', 'cnn_bn', 'gru', 'mlp', 'resnet', 'resnet_bn', 'transformer']"
 TRAIN = (
     "train: expected one of ['batch_size', 'clip', 'device', 'epochs', 'mode', 'score_every', 'score_mode', "
     "'threads'], got"
@@ -84,7 +85,7 @@ def test_a_folder_of_ones_own_adds_choices(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "tiny.yaml").write_text(yaml.safe_dump({"name": "mlp", "hidden": [4]}))
     assert compose(["model=tiny"], config_dir=tmp_path)["model"]["hidden"] == [4]
-    assert mistakes_of("model=tiny") == ["model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'tiny'"]
+    assert mistakes_of("model=tiny") == [f"model: expected one of {MODELS}, got 'tiny'"]
 
 
 def test_a_folder_of_ones_own_that_is_missing_is_told_of(tmp_path: Path) -> None:
@@ -99,8 +100,8 @@ def test_a_folder_of_ones_own_that_is_missing_is_told_of(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model=nope", "model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'nope'"),
-        ("model=cn", "model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'cn'; did you mean 'cnn'?"),
+        ("model=nope", f"model: expected one of {MODELS}, got 'nope'"),
+        ("model=cn", f"model: expected one of {MODELS}, got 'cn'; did you mean 'cnn'?"),
         ("optimizer=lion", "optimizer: expected one of ['adamw', 'sgd'], got 'lion'"),
         ("suite=nope", "suite: expected one of ['digits'], got 'nope'"),
         ("data=nope", "data: expected one of ['digits'], got 'nope'"),
@@ -192,4 +193,4 @@ def test_every_mistake_of_a_command_line_is_told_at_once(arguments: list[str], t
 def test_a_wrong_choice_of_a_multirun_is_told_in_one_line() -> None:
     with pytest.raises(CallerError) as error:
         collect(["-m", "model=mlp,nope"], "noise-search sweep")
-    assert error.value.mistakes == ("model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'nope'",)
+    assert error.value.mistakes == (f"model: expected one of {MODELS}, got 'nope'",)
