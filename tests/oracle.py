@@ -59,7 +59,7 @@ def train_alone(
     dtype: torch.dtype,
 ) -> Trained:
     """Train one model with the noises of `terms` for `train.epochs` epochs."""
-    network = build_model(model.name, model.parameters, dataset.statistics, seed=seed).to(dtype).train()
+    network = _network(model, dataset, seed).to(dtype).train()
     stepper = _optimizer(optimizer, network)
     by_key = {(term["site"], term["noise"]): term for term in terms}
     samples, size = len(dataset.train.labels), train.batch_size
@@ -93,6 +93,11 @@ def factor(schedule: Mapping[str, Any], step: int, total: int) -> float:
     elif kind != "linear":
         raise NotImplementedError(kind)
     return float(schedule["a"] * (1 - share) + schedule["b"] * share)
+
+
+def _network(model: ModelSpec, dataset: Dataset, seed: int) -> nn.Module:
+    name, parameters, target, normalise = model.name, model.parameters, model.target, model.normalise
+    return build_model(name, parameters, dataset.statistics, seed=seed, target=target, normalise=normalise)
 
 
 def _optimizer(spec: OptimizerSpec, network: nn.Module) -> torch.optim.Optimizer:

@@ -179,6 +179,7 @@ def _own_model(node: Mapping[str, Any]) -> ModelSpec:
     target, normalise = node["_target_"], node.get("normalise", True)
     arguments = {key: value for key, value in node.items() if key not in ("_target_", "normalise")}
     mistakes = [] if isinstance(normalise, bool) else [f"model.normalise: expected true or false, got {normalise!r}"]
+    mistakes += [_finite_message(path, value) for path, value in _not_finite(arguments, "model")]
     make = _collect(mistakes, partial(resolve, target, "model._target_"))
     if make is not None:
         mistakes += argument_mistakes(make, arguments)

@@ -45,6 +45,7 @@ def compose(overrides: Sequence[str], *, config_dir: str | Path | None = None) -
     """
     if config_dir is not None and not Path(config_dir).is_dir():
         raise CallerError(f"config_dir: expected a folder, got {str(config_dir)!r}")
+    overrides = _replaced_nodes(overrides)
     search = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
 
     def make(chosen: Sequence[str]) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def collect(arguments: Sequence[str], program: str) -> list[dict[str, Any]]:
         arguments: What follows the subcommand: overrides and Hydra's own options.
         program: How usage messages name the command.
     """
+    arguments = _replaced_nodes(arguments)
     configs: list[DictConfig] = []
     task = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=CONFIG_NAME)
     try:
@@ -76,6 +78,17 @@ def collect(arguments: Sequence[str], program: str) -> list[dict[str, Any]]:
     except _REFUSED as error:
         _raise_every_mistake(arguments)
         raise CallerError(_in_one_line(error)) from error
+
+
+def _replaced_nodes(arguments: Sequence[str]) -> list[str]:
+    """Let `model={_target_: ...}` stand in place of the model there is; Hydra would merge the two.
+
+    >>> _replaced_nodes(["seed=1", "model={_target_: net.Net, width: 8}"])
+    ['seed=1', '~model', '+model={_target_: net.Net, width: 8}']
+    """
+    whole = [argument.startswith("model={") for argument in arguments]
+    pairs = zip(arguments, whole, strict=True)
+    return [part for argument, new in pairs for part in (("~model", f"+{argument}") if new else (argument,))]
 
 
 def _raise_every_mistake(arguments: Sequence[str]) -> None:
