@@ -52,17 +52,18 @@ def refuse_unfusable(workbench: Workbench, mode: Mode, score_mode: Mode) -> None
     """Refuse `fused` for a model that cannot be fused, by a `CallerError` with the reason."""
     if "fused" in (mode, score_mode) and (reason := unfusable(workbench)):
         raise CallerError(f"train.mode: expected looped or auto for this model, got fused: {reason}")
+    if score_mode == "fused" and mode != "looped" and (reason := unfusable_scoring(workbench)):
+        raise CallerError(f"train.score_mode: expected looped or auto for this model, got fused: {reason}")
 
 
 def unfusable(workbench: Workbench) -> str | None:
     """Why trials of the model cannot be trained as one, and in which layer, in one line; None when they can."""
-    model = workbench.model
-    was_training = model.training
-    try:
-        with _reproducible(workbench):
-            return _unfusable(workbench)
-    finally:
-        model.train(was_training)
+    return _reason(workbench, _training_difference, "model cannot be fused")
+
+
+def unfusable_scoring(workbench: Workbench) -> str | None:
+    """Why trials of the model cannot be scored as one, as `unfusable`: some can be trained so all the same."""
+    return _reason(workbench, _scoring_difference, "scoring cannot be fused")
 
 
 class _RefusalError(Exception):
@@ -73,17 +74,26 @@ class _RefusalError(Exception):
         self.layer, self.reason = layer, reason
 
 
-def _unfusable(workbench: Workbench) -> str | None:
+def _reason(workbench: Workbench, compare: Callable[[Workbench, _Probe], str | None], what: str) -> str | None:
+    was_training = workbench.model.training
+    try:
+        with _reproducible(workbench):
+            return _told(workbench, compare, what)
+    finally:
+        workbench.model.train(was_training)
+
+
+def _told(workbench: Workbench, compare: Callable[[Workbench, _Probe], str | None], what: str) -> str | None:
     probe, layer = _open_probe(workbench), None
     try:
-        reason = _training_difference(workbench, probe) or _scoring_difference(workbench, probe)
+        reason = compare(workbench, probe)
     except _RefusalError as refusal:
         layer, reason = refusal.layer, refusal.reason
     if reason is None:
         return None
     if layer is None:
         layer = next(layers_that_cannot(workbench.model, probe.parameters, probe.buffers, probe.inputs), None)
-    return f"model cannot be fused: {f'layer {layer}: ' if layer else ''}{reason}"
+    return f"{what}: {f'layer {layer}: ' if layer else ''}{reason}"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from noise_search.data import Split
 from noise_search.evaluation import fused_logits, looped_logits, score
 from noise_search.policy import Policy, Term
 from noise_search.spec import Mode
-from noise_search.training.fusability import refuse_unfusable, unfusable
+from noise_search.training.fusability import refuse_unfusable, unfusable, unfusable_scoring
 from noise_search.training.job import Member, Resolved, Workbench
 from noise_search.training.loop import make_trainer, open_cohort
 from noise_search.training.state import unstack
@@ -37,12 +37,15 @@ def resolve_modes(workbench: Workbench, mode: Mode, score_mode: Mode, *, width: 
         CallerError: When fused is asked for and the model refuses it.
     """
     refuse_unfusable(workbench, mode, score_mode)
-    if reason := unfusable(workbench):
+    if mode != "looped" and (reason := unfusable(workbench)):
         _log.warning("trials train one after another: %s", reason)
         return "looped", "looped"
     training = mode if mode != "auto" else _faster(lambda way: _time_training(workbench, way, width))
     if training == "looped":
         return "looped", "looped"  # a cohort of one: nothing to score together
+    if score_mode != "looped" and (reason := unfusable_scoring(workbench)):
+        _log.warning("trials are scored one after another: %s", reason)
+        return training, "looped"
     scoring = score_mode if score_mode != "auto" else _faster(lambda way: _time_scoring(workbench, way, width))
     return training, scoring
 

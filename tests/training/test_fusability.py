@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 from training_examples import bench, differing_keys, fresh_states
@@ -7,7 +9,8 @@ from training_examples import bench, differing_keys, fresh_states
 from noise_search.errors import CallerError
 from noise_search.spec import ModelSpec
 from noise_search.training import Workbench
-from noise_search.training.fusability import refuse_unfusable, unfusable
+from noise_search.training.fusability import refuse_unfusable, unfusable, unfusable_scoring
+from noise_search.training.modes import resolve_modes
 
 FUSED_WELL = ["nothing", "dropout", "tied", "running mean", "batch norm", "train noise"]
 # What stands in the way -> the layer and the reason that is told.
@@ -57,9 +60,12 @@ def test_the_place_in_the_callers_code_is_told() -> None:
     assert "own_models.py)" in reason
 
 
-def test_a_model_whose_scores_depend_on_the_samples_beside_is_not_fused() -> None:
-    reason = unfusable(own("batch mean"))
+def test_a_model_whose_scores_depend_on_the_samples_beside_is_trained_fused_but_not_scored_so() -> None:
+    workbench = own("batch mean")
+    assert unfusable(workbench) is None
+    reason = unfusable_scoring(workbench)
     assert reason is not None
+    assert reason.startswith("scoring cannot be fused: ")
     assert "its logits in eval mode depend on which samples stand together" in reason
 
 
@@ -70,6 +76,27 @@ def test_fused_is_refused_with_the_layer() -> None:
     refuse_unfusable(own("gate"), "auto", "looped")
 
 
+def test_fused_scoring_is_refused_by_its_own_key() -> None:
+    expected = r"^train\.score_mode: expected looped or auto for this model, got fused: scoring cannot be fused: "
+    with pytest.raises(CallerError, match=expected):
+        refuse_unfusable(own("batch mean"), "fused", "fused")
+    refuse_unfusable(own("batch mean"), "looped", "fused")  # one after another: never together
+    refuse_unfusable(own("batch mean"), "fused", "auto")
+
+
+def test_auto_scores_one_after_another_where_it_must_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert resolve_modes(own("batch mean"), "fused", "auto", width=3) == ("fused", "looped")
+    assert len(caplog.records) == 1
+    assert "trials are scored one after another: scoring cannot be fused: " in caplog.text
+
+
+def test_a_model_that_is_looped_as_asked_is_not_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert resolve_modes(own("gate"), "looped", "auto", width=3) == ("looped", "looped")
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("middle", ["running mean", "dropout", "deciding backward", "spectral norm"])
 def test_the_probe_leaves_no_trace(middle: str) -> None:
     workbench = own(middle)
@@ -77,6 +104,7 @@ def test_the_probe_leaves_no_trace(middle: str) -> None:
     mode = workbench.model.training
     skeleton = {name: value.clone() for name, value in workbench.model.state_dict().items()}
     unfusable(workbench)
+    unfusable_scoring(workbench)
     assert torch.equal(torch.get_rng_state(), before)
     assert workbench.model.training == mode
     assert differing_keys(workbench.model.state_dict(), skeleton) == []
