@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from noise_search.errors import CallerError
 from noise_search.models.feedforward import CnnParameters, MlpParameters, cnn, mlp
 from noise_search.models.gru import GruParameters, gru
 from noise_search.models.own import argument_mistakes, forward_mistakes, own_network
@@ -57,11 +58,20 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stable_hash(seed, "init"))  # torch.manual_seed seeds accelerators too
         if target is None:
+            _refuse_dimensions(name, statistics)
             network = MODELS[name].build(statistics, parameters)
         else:
             network = own_network(target, parameters, statistics)
     first = [("normalise", Normalise(statistics.mean, statistics.std))] if normalise else []
     return nn.Sequential(OrderedDict([*first, ("network", network)]))
+
+
+def _refuse_dimensions(name: str, statistics: InputStatistics) -> None:
+    taken, given = MODELS[name].dimensions, len(statistics.shape)
+    if taken is not None and given not in taken:
+        raise CallerError(
+            f"model.name: {name} takes samples of {list(taken)} dimensions, got data of {given}; choose another model"
+        )
 
 
 __all__ = [

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from noise_search.errors import CallerError
 from noise_search.models import (
+    MODELS,
     GruParameters,
     InputStatistics,
     ResnetParameters,
@@ -51,6 +52,14 @@ def test_a_model_takes_small_and_large_images_of_any_channels(
     statistics: InputStatistics, name: str, parameters: Any
 ) -> None:
     assert build(name, parameters, statistics)(images(statistics)).shape == (5, statistics.classes)
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet", "transformer"])
+def test_a_model_of_images_refuses_sequences(name: str) -> None:
+    with pytest.raises(CallerError) as caught:
+        build(name, MODELS[name].parameters(), InputStatistics((7, 3), 4, 0.0, 1.0))
+    expected = f"model.name: {name} takes samples of [3] dimensions, got data of 2; choose another model"
+    assert caught.value.mistakes == (expected,)
 
 
 # --- residual network
