@@ -77,13 +77,18 @@ def families(suite: Suite) -> dict[str, tuple[str, ...]]:
     return {name: tuple(kind.name for kind in suite.kinds if kind.family == name) for name in names}
 
 
-def uncalibrated(suite: Suite) -> str:
-    """What to say beside results of a suite with published strengths in it; nothing for a calibrated one."""
-    kinds = [kind.name for kind in suite.kinds if not kind.calibrated]
-    if not kinds:
-        return ""
-    which = "" if len(kinds) == len(suite.kinds) else f" for {', '.join(kinds)}"
-    return f"uncalibrated: published strengths{which}"
+def uncalibrated(node: Any) -> str:
+    """What to say beside results of a suite with published strengths in it; empty for a calibrated one.
+
+    Args:
+        node: The suite as a mapping, sound, as a configuration or a store holds it.
+
+    >>> uncalibrated({"kinds": [{"name": "gaussian", "calibrated": True}, {"name": "elastic", "calibrated": False}]})
+    'uncalibrated: published strengths for elastic'
+    """
+    kinds = [kind["name"] for kind in node["kinds"] if not kind["calibrated"]]
+    which = "" if len(kinds) == len(node["kinds"]) else f" for {', '.join(kinds)}"
+    return f"uncalibrated: published strengths{which}" if kinds else ""
 
 
 def corrupted(images: Tensor, kind: str, strength: float, seed: int) -> Tensor:
