@@ -207,7 +207,7 @@ def _own_data(node: Mapping[str, Any]) -> DataSpec:
     spec = _collect(mistakes, partial(_typed, _OwnData, ours, "data"))
     if not isinstance(node["_target_"], str):
         mistakes.append(
-            f"data._target_: expected a dotted path such as my_package.my_module.load, got {node['_target_']!r}"
+            f"data._target_: expected a dotted path such as my_package.my_module.build, got {node['_target_']!r}"
         )
     raise_if_any(mistakes)
     assert spec is not None
