@@ -115,8 +115,7 @@ def test_the_same_data_of_another_module_are_the_same_search_and_other_data_are_
 
 
 def test_the_python_call_sees_that_a_file_has_changed(folder: Path) -> None:
-    (folder / "own_corners.py").write_text(MODULE.replace("0.5, (", "float(open('noise.txt').read()), ("))
-    (folder / "noise.txt").write_text("0.5")
+    (folder / "own_corners.py").write_text(MODULE.replace("0.5, (", "float(np.loadtxt('noise.txt')), ("))
     names = []
     for noise in ("0.5", "0.25", "0.5"):
         (folder / "noise.txt").write_text(noise)
