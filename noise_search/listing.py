@@ -61,8 +61,16 @@ def corruptions() -> list[Row]:
 
 
 def data() -> list[Row]:
-    """Every data set."""
-    return [{"data": name, "modality": source.modality, "summary": source.summary} for name, source in DATASETS.items()]
+    """Every shipped data set, and the files it is read from."""
+    return [
+        {
+            "data": name,
+            "modality": source.modality,
+            "summary": source.summary,
+            "files in data.root": ", ".join(source.files) or "none: comes with a package",
+        }
+        for name, source in DATASETS.items()
+    ]
 
 
 def models() -> list[Row]:

@@ -21,6 +21,16 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real data sets that are not shipped: $NOISE_SEARCH_TEST_DATA, else shared/data beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("NOISE_SEARCH_TEST_DATA", beside))
+    if not (folder / "fashion-mnist").is_dir():
+        pytest.skip(f"no real data: expected a folder fashion-mnist in {folder}; set NOISE_SEARCH_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs; making one takes seconds, copying it does not."""
     from noise_search.tracking.mlflow_sink import create_schema

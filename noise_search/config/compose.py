@@ -24,6 +24,7 @@ CONFIG_NAME = "sweep"
 # Hydra raises ValueError for model=3, and a file of the caller's may be no YAML.
 _REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 _FREE_NODES = ("space.", "optimizer.options.")  # what they hold is for the checks to judge
+_NO_SUITE = "; make one with scripts/calibrate_suite, or take suite=literature: published strengths, uncalibrated"
 _GLOBAL_HYDRA = threading.Lock()  # Hydra's compose API is one global object
 
 
@@ -123,7 +124,7 @@ def _in_one_line(error: Exception, override: str = "configuration") -> str:
     """What is wrong, in our words where Hydra's need several lines."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return expected_one_of(group, error.options, choice)
+        return expected_one_of(group, error.options, choice) + (_NO_SUITE if group == "suite" else "")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         return _unknown_key(str(cause.full_key), [str(key) for key in cause.parent_node])

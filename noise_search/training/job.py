@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from noise_search.corruptions.suites import Suite
-from noise_search.data import DATASETS, Dataset, Split
+from noise_search.data import Dataset, Split, load
 from noise_search.errors import CallerError, raise_if_any
 from noise_search.evaluation import Yardstick, make_yardstick
 from noise_search.models import build_model, forward_mistakes
@@ -137,8 +137,8 @@ def _refuse_batches_of_one(samples: int, batch_size: int) -> None:
 
 
 def load_dataset(spec: DataSpec) -> Dataset:
-    """Load the data set that `spec` names."""
-    return DATASETS[spec.name].load(split_seed=spec.split_seed)
+    """Load the data set that `spec` names; the last one is kept, see `data.load`."""
+    return load(spec)
 
 
 def skeleton(setup: Setup, data: Dataset, *, seed: int = 0) -> nn.Module:

@@ -49,7 +49,7 @@ def test_the_shipped_configuration_makes_a_sweep() -> None:
     assert spec.data == DataSpec("digits", 0)
     assert spec.model.parameters == CnnParameters((16, 32), 64, "group")
     assert spec.optimizer == OptimizerSpec("adamw", 0.005, 0.01, (), "cosine", 0.05, 0.0)
-    assert spec.train == TrainSpec(30, 64, 1.0, 5, "fused", "looped", "auto", None)
+    assert spec.train == TrainSpec(30, 64, 1.0, 5, "fused", "looped", "auto", 1)
     assert spec.objective == ObjectiveSpec("combined", 0.5)
     assert (spec.budget.trials, spec.driver.cohort, spec.sampler.batch) == (32, 16, 8)
     assert (spec.controls.constants, spec.controls.random) == (6, 2)
@@ -163,7 +163,7 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     "a name that is a number": ({"name": 7}, [f"{NAME} 7"]),
     "unknown data": (
         {"data.name": "digit"},
-        ["data.name: expected one of ['digits'], got 'digit'; did you mean 'digits'?"],
+        ["data.name: expected one of ['digits', 'fashion_mnist'], got 'digit'; did you mean 'digits'?"],
     ),
     "a negative split seed": (
         {"data.split_seed": -1},

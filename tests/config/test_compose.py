@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
-from noise_search.config import build, collect, compose, config_folder
+from noise_search.config import check, collect, compose, config_folder
 from noise_search.errors import CallerError
 
 TOP = (
@@ -64,9 +64,29 @@ def every_shipped_choice() -> list[str]:
     return [f"{file.parent.name}={file.stem}" for file in files]
 
 
+NEEDS_FILES = {"data=fashion_mnist", "experiment=fashion_mnist", "suite=fashion_mnist"}
+
+
 @pytest.mark.parametrize("choice", every_shipped_choice())
-def test_every_shipped_choice_composes(choice: str) -> None:
-    assert build(compose([choice])).seed == 0
+def test_every_shipped_choice_composes(choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISE_SEARCH_DATA", str(tmp_path))
+    found = check(compose([choice, *(["data=fashion_mnist"] if choice == "suite=fashion_mnist" else [])]))
+    # Without its files there is one mistake, and it is not in what we ship.
+    files = "data.root: expected a folder with the files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, "
+    assert [mistake[: len(files)] for mistake in found] == [files] * (choice in NEEDS_FILES)
+
+
+def test_the_folder_of_fashion_mnist_is_looked_for_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISE_SEARCH_DATA", "/somewhere")
+    assert compose(["data=fashion_mnist"])["data"]["root"] == "/somewhere/fashion-mnist"
+    monkeypatch.delenv("NOISE_SEARCH_DATA")
+    assert compose(["data=fashion_mnist"])["data"]["root"] == "data/fashion-mnist"
+
+
+def test_an_experiment_changes_what_the_sweep_itself_says_and_the_command_line_both() -> None:
+    train = compose(["experiment=fashion_mnist", "train.threads=1"])["train"]
+    assert (train["epochs"], train["batch_size"], train["mode"], train["threads"]) == (12, 128, "looped", 1)
+    assert compose(["experiment=fashion_mnist"])["suite"]["data"] == "fashion_mnist"
 
 
 def test_composing_leaves_no_trace_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,9 +123,9 @@ def test_a_folder_of_ones_own_that_is_missing_is_told_of(tmp_path: Path) -> None
         ("model=nope", f"model: expected one of {MODELS}, got 'nope'"),
         ("model=cn", f"model: expected one of {MODELS}, got 'cn'; did you mean 'cnn'?"),
         ("optimizer=lion", "optimizer: expected one of ['adamw', 'sgd'], got 'lion'"),
-        ("suite=nope", "suite: expected one of ['digits'], got 'nope'"),
-        ("data=nope", "data: expected one of ['digits'], got 'nope'"),
-        ("experiment=nope", "experiment: expected one of ['default'], got 'nope'"),
+        ("suite=nope", "suite: expected one of ['digits', 'fashion_mnist', 'literature'], got 'nope'"),
+        ("data=nope", "data: expected one of ['digits', 'fashion_mnist'], got 'nope'"),
+        ("experiment=nope", "experiment: expected one of ['default', 'fashion_mnist'], got 'nope'"),
         ("trian.epochs=3", f"{TOP} 'trian'; did you mean 'train'?"),
         ("train.epoch=3", f"{TRAIN} 'epoch'; did you mean 'epochs'?"),
         ("nope=3", f"{TOP} 'nope'"),
