@@ -87,6 +87,10 @@ class Draws:
         """
         return [numpy_generator(seed, self.site, self.noise, draw, self.step) for seed in self.seeds]
 
+    def generators(self, draw: str) -> list[torch.Generator]:
+        """Fresh torch generator on the device for every trial, as `each_trial` gives NumPy's."""
+        return [self._generator(seed, draw) for seed in self.seeds]
+
     def _stacked(self, draw: str, make: Callable[[torch.Generator], Tensor]) -> Tensor:
         unique = list(dict.fromkeys(self.seeds))
         made = torch.stack([make(self._generator(seed, draw)) for seed in unique])

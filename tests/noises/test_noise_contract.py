@@ -10,6 +10,7 @@ import torch
 from noise_setups import (
     BATCH,
     KEYS,
+    PARAMETERS,
     SETUPS,
     STEPS,
     Key,
@@ -39,7 +40,7 @@ EVERY = pytest.mark.parametrize("key", KEYS, ids=".".join)
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 WITH_LEVEL = pytest.mark.parametrize("key", [key for key in KEYS if "level" in entry(key).knobs], ids=".".join)
 WITH_BOTH = pytest.mark.parametrize(
-    "key", [key for key in KEYS if key[0] != "weights" and entry(key).knobs == {"fraction", "level"}], ids=".".join
+    "key", [key for key in KEYS if key[0] not in PARAMETERS and entry(key).knobs == {"fraction", "level"}], ids=".".join
 )
 WITH_FRACTION = pytest.mark.parametrize("key", [key for key in KEYS if "fraction" in entry(key).knobs], ids=".".join)
 
@@ -168,7 +169,7 @@ def test_a_strong_noise_does_something(key: Key) -> None:
 
 @EVERY
 def test_the_same_key_gives_the_same_noise_and_another_step_or_seed_another(key: Key) -> None:
-    half = 0.5 if key[0] != "weights" else 1.0  # who is chosen is a draw too, for noises without any other
+    half = 0.5 if key[0] not in PARAMETERS else 1.0  # who is chosen is a draw too, for noises without any other
     noise = term(key, set_up(key).strong, half)
     first = run_alone(key, noise, step=3, seed=1)
     assert same_bits(first, run_alone(key, noise, step=3, seed=1))
@@ -185,7 +186,7 @@ def test_global_generators_are_not_touched(key: Key) -> None:
 
 # Mixing finds its partners in the batch at hand: see test_mixing.
 @pytest.mark.parametrize(
-    "key", [key for key in KEYS if key[0] != "weights" and SETUPS.get(key, CUT).cuts], ids=".".join
+    "key", [key for key in KEYS if key[0] not in PARAMETERS and SETUPS.get(key, CUT).cuts], ids=".".join
 )
 @pytest.mark.parametrize("size", [1, 2, BATCH - 1])
 def test_a_partial_batch_gets_the_first_of_the_full_batchs_draws(key: Key, size: int) -> None:
@@ -208,7 +209,7 @@ def neighbours(key: Key) -> list[Policy]:
 def members_own(site: str, members: int) -> Values:
     """Values of a cohort; parameters differ from member to member, batches do not."""
     clean = clean_values(site, torch.float32, members=members)
-    if site != "weights":
+    if site not in PARAMETERS:
         return clean
     return {
         name: value * torch.arange(1, members + 1).reshape(-1, *[1] * (value.dim() - 1))
@@ -230,7 +231,7 @@ def test_a_members_numbers_depend_on_no_slot_width_or_neighbour(key: Key, width:
         assert same_bits({name: value[slot : slot + 1] for name, value in beside.items()}, alone)
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key[0] == "weights"], ids=".".join)
+@pytest.mark.parametrize("key", [key for key in KEYS if key[0] in PARAMETERS], ids=".".join)
 @DTYPES
 def test_large_layers_are_the_same_in_any_width_with_several_threads(key: Key, dtype: torch.dtype) -> None:
     layers = torch.randn((5, 300, 200), generator=generator(0, "layers")).to(dtype)
@@ -286,7 +287,7 @@ def test_fraction_0_chooses_nothing_and_fraction_1_everything(key: Key) -> None:
 @WITH_FRACTION
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.85])
 def test_the_share_of_changed_samples_is_the_fraction(key: Key, fraction: float) -> None:
-    share, units = chosen_share(key, fraction, STEPS if key[0] == "weights" else 100)
+    share, units = chosen_share(key, fraction, STEPS if key[0] in PARAMETERS else 100)
     expected = fraction * (1 - set_up(key).spared)
     assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / units))
 
@@ -306,12 +307,12 @@ def test_a_larger_fraction_chooses_the_same_samples_and_more(key: Key) -> None:
 def test_level_uniform_spreads_magnitudes_evenly_up_to_the_fixed_one(key: Key) -> None:
     assert set_up(key).linear, "the law of levels is read off noises that are linear in their magnitude"
     clean, shares = clean_alone(key), []
-    for step in range(STEPS if key[0] == "weights" else 30):
+    for step in range(STEPS if key[0] in PARAMETERS else 30):
         fixed, uniform = (
             run_alone(key, term(key, set_up(key).strong, 1.0, level), step=step) for level in ("fixed", "uniform")
         )
-        name = "linear.weight" if key[0] == "weights" else key[0]
-        units = 1 if key[0] == "weights" else BATCH
+        name = "linear.weight" if key[0] in PARAMETERS else key[0]
+        units = 1 if key[0] in PARAMETERS else BATCH
         full, part = ((noisy[name] - clean[name]).reshape(units, -1) for noisy in (fixed, uniform))
         shares += ((full * part).sum(1) / full.square().sum(1)).tolist()
         share = torch.tensor(shares[-units:], dtype=torch.float64)[:, None]
