@@ -156,13 +156,17 @@ def _acting(
         if hit:
             own = replace(draws, seeds=tuple(term.seeds[k] for k in hit), device=like.device)
             slots = tuple(term.slots[k] for k in hit)
-            yield _Acting(noise, slots, magnitudes[hit].to(like.device, non_blocking=True), own)
+            strong = magnitudes if len(hit) == len(term.slots) else magnitudes[hit]
+            yield _Acting(noise, slots, strong.to(like.device, non_blocking=True), own)
 
 
 def _magnitudes(term: CohortTerm, step: int, draws: Draws, *, each_sample: bool) -> Tensor:
     """The table's row, thinned and levelled, for each sample (members, size) or for the whole batch (members,)."""
+    trailing, size = ((1,), draws.size) if each_sample else ((), 1)
     draw = draws.sample_uniform if each_sample else (lambda name: draws.uniform(name, ()))
-    shape = (-1, 1) if each_sample else (-1,)
-    chosen = draw("select") < term.fractions.reshape(shape)
-    level = torch.where(term.uniform.reshape(shape), draw("level"), 1.0)
-    return torch.where(chosen, term.magnitudes[step].reshape(shape) * level, 0.0)
+    magnitudes = term.magnitudes[step].reshape(-1, *trailing)
+    if term.uniform.any():
+        magnitudes = torch.where(term.uniform.reshape(-1, *trailing), magnitudes * draw("level"), magnitudes)
+    if (term.fractions < 1).any():
+        magnitudes = torch.where(draw("select") < term.fractions.reshape(-1, *trailing), magnitudes, 0.0)
+    return magnitudes.expand(-1, size) if each_sample else magnitudes

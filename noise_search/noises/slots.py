@@ -9,35 +9,34 @@ from torch import Tensor
 
 
 class Slots:
-    """Values (trials, ...) of which some slots are changed, copied once at the end however many noises act.
+    """Values (trials, ...) of which noises change some slots; copied at most once, however many noises act.
 
     Args:
-        values: Left alone; slots never put back are read from it.
+        values: Left alone.
     """
 
     def __init__(self, values: Tensor) -> None:
         self._values = values
-        self._changed: dict[int, Tensor] = {}
+        self._is_own = False
 
     def take(self, slots: Sequence[int]) -> Tensor:
         """Values of `slots` (increasing) as they now are, shape (slots, ...); not to be written to."""
-        if len(slots) == len(self._values) and not self._changed:
+        if len(slots) == len(self._values):
             return self._values
-        rows = [self._row(slot) for slot in slots]
-        return rows[0][None] if len(rows) == 1 else torch.stack(rows)
+        if slots[-1] - slots[0] == len(slots) - 1:
+            return self._values[slots[0] : slots[-1] + 1]
+        return torch.stack([self._values[slot] for slot in slots])
 
     def put(self, slots: Sequence[int], values: Tensor) -> None:
-        """Put back `values` (slots, ...) for `slots`."""
+        """Put back `values` (slots, ...) for `slots`; what was taken before is then no longer to be read."""
         if len(slots) == len(self._values):
-            self._values, self._changed = values, {}
-        else:
-            self._changed |= zip(slots, values.unbind(0), strict=True)
+            self._values, self._is_own = values, True
+            return
+        if not self._is_own:
+            self._values, self._is_own = self._values.clone(memory_format=torch.contiguous_format), True
+        for slot, value in zip(slots, values, strict=True):
+            self._values[slot] = value
 
     def whole(self) -> Tensor:
         """All slots, (trials, ...): the very tensor that was given where nothing was put back."""
-        if not self._changed:
-            return self._values
-        return torch.stack([self._row(slot) for slot in range(len(self._values))])
-
-    def _row(self, slot: int) -> Tensor:
-        return self._changed[slot] if slot in self._changed else self._values[slot]
+        return self._values
