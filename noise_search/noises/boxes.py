@@ -45,9 +45,9 @@ def box_sides(shares: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     >>> [side.tolist() for side in box_sides(torch.tensor([0.25, 0.1, 0.001]), 8, 8)]
     [[4.0, 3.0, 1.0], [4.0, 2.0, 0.0]]
     """
-    rows = (shares.sqrt() * height).round().clamp(min=1.0)
-    columns = (shares * (height * width) / rows).round().clamp(max=width)
-    return rows, columns
+    enough = (shares * height).ceil().clamp(min=1.0)  # for the width not to be more than the image's
+    rows = torch.maximum((shares.sqrt() * height).round(), enough)
+    return rows, (shares * (height * width) / rows).round()
 
 
 def erase(inputs: Tensor, magnitudes: Tensor, draws: Draws) -> Tensor:

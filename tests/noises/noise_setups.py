@@ -143,9 +143,9 @@ def same_bits(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool
 
 
 def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor], site: str) -> Tensor:
-    """Which units of a member's values changed, bool: samples of a batch, or the parameters as one unit."""
+    """Which units of a member's values changed, by more than rounding: samples of a batch, or the parameters as one."""
     differs = [
-        (before[name] != after[name]).reshape(len(before[name]) if before[name].dim() else 1, -1).any(1)
+        ((before[name] - after[name]).abs() > 1e-5).reshape(len(before[name]) if before[name].dim() else 1, -1).any(1)
         for name in before
     ]
     if site in PARAMETERS:
