@@ -157,7 +157,7 @@ def _acting(
             own = replace(draws, seeds=tuple(term.seeds[k] for k in hit), device=like.device)
             slots = tuple(term.slots[k] for k in hit)
             strong = magnitudes if len(hit) == len(term.slots) else magnitudes[hit]
-            yield _Acting(noise, slots, strong.to(like.device, non_blocking=True), own)
+            yield _Acting(noise, slots, strong.to(like.device, non_blocking=like.is_cuda), own)
 
 
 def _magnitudes(term: CohortTerm, step: int, draws: Draws, *, each_sample: bool) -> Tensor:

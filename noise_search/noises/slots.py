@@ -9,10 +9,9 @@ from torch import Tensor
 
 
 class Slots:
-    """Values (trials, ...) of which noises change some slots; copied at most once, however many noises act.
+    """Values (trials, ...) of which noises change some slots, copied once however many noises do.
 
-    Args:
-        values: Left alone.
+    What is read is never written to but for that copy: neither what was given nor what a noise returned.
     """
 
     def __init__(self, values: Tensor) -> None:
@@ -30,7 +29,8 @@ class Slots:
     def put(self, slots: Sequence[int], values: Tensor) -> None:
         """Put back `values` (slots, ...) for `slots`; what was taken before is then no longer to be read."""
         if len(slots) == len(self._values):
-            self._values, self._is_own = values, True
+            # One layout, whichever slots were changed: kernels may give other last bits for another one.
+            self._values, self._is_own = values.contiguous(), False
             return
         if not self._is_own:
             self._values, self._is_own = self._values.clone(memory_format=torch.contiguous_format), True

@@ -22,7 +22,7 @@ class Term:
     Args:
         site, noise: Key in `NOISES`.
         magnitude: Strength in the noise's own unit, in [0, limit].
-        fraction: Share of samples (at weights: of batches) that get it, in [0, 1].
+        fraction: Share of samples (at weights and gradients: of batches) that get it, in [0, 1].
         level: "fixed" for the magnitude m itself, "uniform" for U(0, m) in each sample.
         schedule: Factor of the magnitude over training.
 

@@ -154,6 +154,15 @@ def test_what_is_put_back_is_read_by_the_next_and_leaves_the_rest_and_what_was_g
     assert torch.equal(values, torch.arange(8.0).reshape(4, 2))
 
 
+def test_what_was_put_back_for_all_slots_is_left_alone_by_the_next() -> None:
+    first = torch.zeros(4, 2)
+    slots = Slots(torch.ones(4, 2))
+    slots.put([0, 1, 2, 3], first)
+    slots.put([1], torch.ones(1, 2))
+    assert not first.any()
+    assert slots.whole().sum(1).tolist() == [0, 2, 0, 0]
+
+
 def test_slots_of_one_tensor_seen_many_times_are_changed_one_at_a_time() -> None:
     shared = torch.zeros(BATCH).expand(3, BATCH)
     slots = Slots(shared)

@@ -266,11 +266,12 @@ def test_large_layers_are_the_same_in_any_width_with_several_threads(key: Key, d
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        together = run("weights", [own] * 5, {"w": layers})["w"]
-        alone = [run("weights", [own], {"w": layers[k : k + 1]})["w"][0] for k in range(5)]
+        together = run(key[0], [own] * 5, {"w": layers})["w"]
+        alone = [run(key[0], [own], {"w": layers[k : k + 1]})["w"][0] for k in range(5)]
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(together[k], alone[k]) for k in range(5))
+    assert not torch.equal(together, layers)
 
 
 @EVERY
