@@ -15,10 +15,12 @@ from noise_search.config import build, check, compose
 from noise_search.corruptions.suites import suite_digest
 from noise_search.errors import CallerError
 from noise_search.models import CnnParameters, MlpParameters
+from noise_search.noises import NOISES
 from noise_search.optimizers import OPTIMIZERS, make_optimizer
 from noise_search.spec import DataSpec, ObjectiveSpec, OptimizerSpec, Range, SweepSpec, TrainSpec
 
 Config = dict[str, Any]
+WEIGHTS = sorted([*NOISES["weights"], "none"])
 
 
 @cache
@@ -255,7 +257,7 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     ),
     "an unknown noise": (
         {"space.terms.weights.noise": "relativ"},
-        ["space.terms.weights.noise: expected one of ['none', 'relative'], got 'relativ'; did you mean 'relative'?"],
+        [f"space.terms.weights.noise: expected one of {WEIGHTS}, got 'relativ'; did you mean 'relative'?"],
     ),
     "an unknown schedule": (
         {"space.terms.targets.schedule": "cosin"},
