@@ -20,7 +20,7 @@ _HOME = {
     "statuses": "commands",
     "front": "commands",
     "pick": "commands",
-    "listing": "commands",
+    "available": "commands",
     "load_card": "policy",
     "save_card": "policy",
     "Card": "policy",
@@ -29,9 +29,12 @@ _HOME = {
     "Schedule": "schedules",
     "CallerError": "errors",
 }
+# What is called otherwise at home: a module of the package has that name, and would take the function's place.
+_AT_HOME = {"available": "listing"}
 
 if TYPE_CHECKING:
-    from noise_search.commands import front, listing, pick, status, statuses, sweep
+    from noise_search.commands import front, pick, status, statuses, sweep
+    from noise_search.commands import listing as available
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
     from noise_search.schedules import Schedule
@@ -43,8 +46,8 @@ __all__ = [
     "Schedule",
     "Term",
     "__version__",
+    "available",
     "front",
-    "listing",
     "load_card",
     "pick",
     "save_card",
@@ -61,4 +64,4 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'noise_search' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"noise_search.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"noise_search.{_HOME[name]}"), _AT_HOME.get(name, name))

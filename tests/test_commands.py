@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -194,6 +195,14 @@ def test_everything_public_can_be_had_from_the_package() -> None:
         assert getattr(noise_search, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'swep'"):
         noise_search.swep  # noqa: B018
+
+
+def test_no_module_takes_the_place_of_a_public_call_when_it_is_imported() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(noise_search.__path__)}
+    assert "commands" in modules
+    assert modules & set(noise_search.__all__) == set()
+    for _ in range(2):  # the first time imports the modules
+        assert "gaussian" in {row["noise"] for row in noise_search.available("noises")}
 
 
 def test_tracking_that_is_switched_on_later_shows_what_ran_before(tmp_path: Path) -> None:

@@ -1,0 +1,227 @@
+"""Every command of the README runs, every file it shows is used, every number it quotes was measured."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import readme_blocks
+import torch
+from readme_blocks import README, Block, blocks, commands, inline, links
+from sweep_examples import command as in_a_new_interpreter
+from sweep_examples import environment
+
+import noise_search
+from noise_search import cli
+from noise_search.listing import LISTINGS
+from noise_search.policy import Card, Policy, Term, save_card
+
+CHECKOUT = README.parent
+TEXT = README.read_text(encoding="utf-8")
+BLOCKS = blocks(TEXT)
+# Set-up: not run from here, but there.
+SET_UP = {"scripts/quickstart": "tests/test_fresh_clone.py", "scripts/test": ".ci/run"}
+# How long commands are shrunk: overrides of the same keys are replaced, others added.
+SMALL = {
+    "budget.trials": "2",
+    "train.epochs": "2",
+    "train.batch_size": "50",
+    "controls.constants": "0",
+    "controls.random": "0",
+}
+# Two trials of two epochs have no front at all near what the README asks for.
+PLAIN = {"min-clean=0.97": "min-clean=0"}
+PYTHON = {'["model=mlp", "budget.trials=64"]': repr([f"{key}={value}" for key, value in SMALL.items()] + ["model=mlp"])}
+FILES = [block for block in BLOCKS if block.file]
+FASHION = "experiment=fashion_mnist"
+AWAITED = ("train", "ui", "rm", "doctor")  # run as soon as the command line has them
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_template: Path) -> Iterator[Path]:
+    """Working folder with every file that the README shows, and a store with an empty MLflow database."""
+    for block in FILES:
+        assert block.file is not None
+        path = tmp_path / block.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+    (tmp_path / "noise_search_runs").mkdir()
+    shutil.copyfile(mlflow_template, tmp_path / "noise_search_runs" / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOISE_SEARCH_STORE", raising=False)
+    yield tmp_path
+    for block in FILES:
+        sys.modules.pop(Path(block.file or "").stem, None)
+
+
+def shrunk(words: tuple[str, ...]) -> list[str]:
+    """A command without the name of the program, made small where it would train for long."""
+    plain = [PLAIN.get(word, word) for word in words[1:]]
+    if plain[0] not in ("sweep", "train"):
+        return plain
+    small = {key: value for key, value in SMALL.items() if plain[0] == "sweep" or key.startswith("train.")}
+    kept = [word for word in plain if word.partition("=")[0] not in small]
+    return [*kept, *(f"{key}={value}" for key, value in small.items())]
+
+
+def run(words: tuple[str, ...], name: str | None) -> None:
+    """Run one command of the README and see it end well."""
+    if words[0] in SET_UP:
+        return
+    assert words[0] == "noise-search", f"{' '.join(words)}: nothing here runs this; run it, or name who does in SET_UP"
+    arguments = [name if word == "NAME" and name else word for word in shrunk(words)]
+    if arguments[0] in AWAITED and arguments[0] not in commands_there_are():
+        return
+    if arguments[0] == "ui":
+        look_at_the_ui(arguments)
+    else:
+        assert cli.main(arguments) == 0, f"{' '.join(arguments)}: did not end with 0"
+
+
+def look_at_the_ui(arguments: list[str]) -> None:
+    """Start the UI, wait until it answers, and end it as Ctrl-C does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    call = in_a_new_interpreter(*arguments, "--no-open", "--port", str(port))
+    process = subprocess.Popen(call, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert answers(f"http://127.0.0.1:{port}", process, seconds=120)
+    finally:
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)
+    assert process.returncode in (0, 130), said
+
+
+def answers(url: str, process: subprocess.Popen[str], *, seconds: float) -> bool:
+    """Whether a server answers before the time is over, its process alive."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.2)
+    return False
+
+
+def execute(block: Block, **names: Any) -> dict[str, Any]:
+    """Run a Python block; its names afterwards."""
+    text = block.text
+    for long, small in PYTHON.items():
+        text = text.replace(long, small)
+    space: dict[str, Any] = {"__name__": "readme", **names}
+    exec(compile(text, "README.md", "exec"), space)
+    return space
+
+
+def a_loop() -> dict[str, Any]:
+    """What the README's loop takes for granted: batches in raw units, and how many steps there are."""
+    batches = [(torch.full((16, 1, 8, 8), 0.5), torch.zeros(16, dtype=torch.long)) for _ in range(4)]
+    return {"total_steps": 4, "batches": batches}
+
+
+@pytest.mark.slow
+def test_every_command_and_python_block_of_the_readme_runs_one_after_another(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name: str | None = None
+    for block in BLOCKS:
+        if block.language == "python" and block.file is None:
+            execute(block, **a_loop())
+        for words in commands(block) if block.language == "bash" else []:
+            if FASHION not in words:
+                run(words, name)
+                capsys.readouterr()
+            if words[:2] == ("noise-search", "sweep") and name is None:
+                name = noise_search.statuses(store=folder / "noise_search_runs")[0]["name"]
+    assert name is not None
+
+
+@pytest.mark.slow
+def test_the_sweep_on_real_images_runs(folder: Path, real_data: Path) -> None:
+    (words,) = (words for block in BLOCKS for words in commands(block) if FASHION in words)
+    images = {"data.root=FOLDER": f"data.root={real_data / 'fashion-mnist'}", "data.limit=10000": "data.limit=1000"}
+    run(tuple(images.get(word, word) for word in words), None)
+    (one,) = noise_search.statuses(store=folder / "noise_search_runs")
+    assert (one["state"], one["trials"]["complete"]) == ("complete", 2)
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language], ids=lambda block: block.text[:20])
+def test_every_block_is_a_command_a_file_or_python_that_runs(block: Block) -> None:
+    assert block.language in ("bash", "python", "yaml")
+    assert block.language != "yaml" or block.file is not None
+
+
+@pytest.mark.parametrize("command", SET_UP)
+def test_a_set_up_command_is_run_elsewhere(command: str) -> None:
+    assert command in (CHECKOUT / SET_UP[command]).read_text(encoding="utf-8")
+    assert os.access(CHECKOUT / command, os.X_OK)
+
+
+def test_the_loop_adds_the_noise_of_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_card(Card(Policy((Term("inputs", "gaussian", 0.1, fraction=1.0),)), {}), "card.yaml")
+    (block,) = (block for block in BLOCKS if "load_card" in block.text)
+    torch.manual_seed(0)
+    noisy = execute(block, **a_loop())["x"]
+    assert noisy.mean().item() == pytest.approx(0.5, abs=4 * 0.1 / 32)  # 1,024 values
+    assert noisy.std().item() == pytest.approx(0.1, rel=0.1)
+
+
+def test_the_numbers_quoted_are_those_of_the_results() -> None:
+    digits = json.loads((CHECKOUT / "docs/results/0.1.0/digits--cpu.json").read_text(encoding="utf-8"))
+    for arm, line in (("no_noise", "no noise"), ("best_constant_control", "the best constant control")):
+        found = digits["gain_in_points"][f"pick_over_{arm}"]
+        cells = [f"{found[score]['mean']:+.1f} (SD {found[score]['sd']:.1f})" for score in ("robust", "clean")]
+        assert f"| pick over {line} | {' | '.join(cells)} |" in TEXT
+    seconds = digits["seconds"]
+    assert f"The command took {seconds['sweep']['median']:.0f} s" in TEXT
+    assert f"and {seconds['same_command_again']['median']:.1f} s when run again" in TEXT
+
+
+def test_code_inside_lines_names_commands_scripts_and_files_that_are_there() -> None:
+    known = commands_there_are()
+    for code in inline(TEXT):
+        if code.startswith("noise-search "):
+            assert code.split()[1] in known, code
+        if code.startswith(("scripts/", "docs/", "tests/")):
+            assert (CHECKOUT / code.split()[0]).exists(), code
+    assert [target for target in links(TEXT) if not (CHECKOUT / target.partition("#")[0]).exists()] == []
+
+
+def commands_there_are() -> list[str]:
+    text = (CHECKOUT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    return [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+
+
+def test_every_noise_and_schedule_is_named_and_none_that_is_not_there() -> None:
+    section = TEXT.partition("## Noises and schedules\n")[2].partition("\n## ")[0]
+    for site in {row["site"] for row in LISTINGS["noises"]()}:
+        (line,) = (line for line in section.splitlines() if line.startswith(f"| {site} |"))
+        named = {word.strip() for word in line.split("|")[2].split(",")}
+        assert named == {row["noise"] for row in LISTINGS["noises"]() if row["site"] == site}
+    named = {word.strip() for word in section.partition("Schedules: ")[2].partition(";")[0].split(",")}
+    assert named == {row["schedule"] for row in LISTINGS["schedules"]()}
+
+
+def test_a_command_that_nothing_runs_is_found_out() -> None:
+    with pytest.raises(AssertionError, match="make all: nothing here runs this"):
+        run(("make", "all"), None)
+
+
+def test_blocks_and_commands_are_read_as_the_examples_say() -> None:
+    assert doctest.testmod(readme_blocks).failed == 0
