@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from requirements import needs
 
 # Machines are shared, so an example may be slow; the same examples every time, and none kept on disk.
 settings.register_profile("repository", deadline=None, derandomize=True, database=None)
@@ -25,8 +26,8 @@ def real_data() -> Path:
     """Folder of real data sets that are not shipped: $NOISE_SEARCH_TEST_DATA, else shared/data beside the checkout."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("NOISE_SEARCH_TEST_DATA", beside))
-    if not (folder / "fashion-mnist").is_dir():
-        pytest.skip(f"no real data: expected a folder fashion-mnist in {folder}; set NOISE_SEARCH_TEST_DATA")
+    what = f"real data: a folder fashion-mnist in {folder}; name another with NOISE_SEARCH_TEST_DATA"
+    needs((folder / "fashion-mnist").is_dir(), what)
     return folder
 
 
