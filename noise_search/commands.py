@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from noise_search.config import build, compose
+from noise_search.corruptions.suites import uncalibrated
+from noise_search.data import forget_loaded
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.listing import LISTINGS
 from noise_search.policy import Card, save_card
@@ -49,6 +51,7 @@ class SweepOutcome:
         front: As `front` gives it.
         picked: Best row of the front; None without a complete trial.
         files: Where the card and the figure lie.
+        suite_note: What to know of the suite: that its strengths are not calibrated; else empty.
     """
 
     name: str
@@ -58,6 +61,7 @@ class SweepOutcome:
     front: list[FrontRow]
     picked: FrontRow | None
     files: Mapping[str, Path]
+    suite_note: str = ""
 
 
 def sweep(
@@ -79,6 +83,7 @@ def sweep(
         CallerError: For every mistake in the configuration, or a store that cannot be used.
     """
     config = compose(overrides, config_dir=config_dir)
+    forget_loaded()  # data of one's own may have changed since
     return run_sweep(config, store=store, reporter=reporter)
 
 
@@ -238,7 +243,8 @@ def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: s
         rows = front_rows(store, record.id)
     picked = pick_row(rows, "best") if any(row.on_front for row in rows) else None
     files = {key: path for key, path in sweep_files(record.name, location).items() if path.exists()}
-    return SweepOutcome(record.name, state or record.state, changed, location, rows, picked, files)
+    note = uncalibrated(record.config["suite"])
+    return SweepOutcome(record.name, state or record.state, changed, location, rows, picked, files, note)
 
 
 def _status(store: Store, record: SweepRecord) -> dict[str, Any]:

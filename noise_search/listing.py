@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from noise_search.corruptions import CORRUPTIONS
@@ -60,13 +61,28 @@ def corruptions() -> list[Row]:
 
 
 def data() -> list[Row]:
-    """Every data set."""
-    return [{"data": name, "modality": source.modality, "summary": source.summary} for name, source in DATASETS.items()]
+    """Every shipped data set, and the files it is read from."""
+    return [
+        {
+            "data": name,
+            "modality": source.modality,
+            "summary": source.summary,
+            "files in data.root": ", ".join(source.files) or "none: comes with a package",
+        }
+        for name, source in DATASETS.items()
+    ]
 
 
 def models() -> list[Row]:
-    """Every model."""
-    return [{"model": name, "summary": model.summary} for name, model in MODELS.items()]
+    """Every model with its parameters and what they are by default."""
+    return [
+        {
+            "model": name,
+            "parameters": ", ".join(f"{field.name} = {_default(field.default)}" for field in fields(model.parameters)),
+            "summary": model.summary,
+        }
+        for name, model in MODELS.items()
+    ]
 
 
 LISTINGS: dict[str, Callable[[], list[Row]]] = {
@@ -76,6 +92,11 @@ LISTINGS: dict[str, Callable[[], list[Row]]] = {
     "data": data,
     "models": models,
 }
+
+
+def _default(value: object) -> str:
+    """As a configuration file has it: a list for a tuple."""
+    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def _range(low: float, high: float, *, log: bool) -> str:

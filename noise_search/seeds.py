@@ -87,11 +87,15 @@ class Draws:
         """
         return [numpy_generator(seed, self.site, self.noise, draw, self.step) for seed in self.seeds]
 
+    def generators(self, draw: str) -> list[torch.Generator]:
+        """Fresh torch generator on the device for every trial, as `each_trial` gives NumPy's."""
+        return [self._generator(seed, draw) for seed in self.seeds]
+
     def _stacked(self, draw: str, make: Callable[[torch.Generator], Tensor]) -> Tensor:
         unique = list(dict.fromkeys(self.seeds))
-        made = torch.stack([make(self._generator(seed, draw)) for seed in unique])
         if len(unique) == 1:
-            return made
+            return make(self._generator(unique[0], draw))[None]
+        made = torch.stack([make(self._generator(seed, draw)) for seed in unique])
         return made[torch.tensor([unique.index(seed) for seed in self.seeds], device=self.device)]
 
     def _generator(self, seed: int, draw: str) -> torch.Generator:

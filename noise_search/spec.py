@@ -17,18 +17,40 @@ Mode = Literal["auto", "fused", "looped"]
 
 @dataclass(frozen=True, slots=True)
 class DataSpec:
-    """Which data, and the seed of its split."""
+    """Which data, the seed of its split, and how much of it.
+
+    Args:
+        name: A shipped data set, or what data of one's own are called; empty takes the name they give themselves.
+        split_seed: Of every random choice between samples.
+        root: Folder with the data set's files, for those that have files.
+        limit: So many samples for train and validation together; None takes all.
+        target: Dotted path of the caller's own function, which returns a `data.Dataset`; None for shipped data.
+        parameters: What that function is called with, plain data.
+    """
 
     name: str
     split_seed: Seed = 0
+    root: str | None = None
+    limit: Positive | None = None
+    target: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Which model, with the parameters class that its registry entry names."""
+    """Which model: a shipped one, or one's own by the name of what makes it.
+
+    Args:
+        name: In the registry; of one's own, the last part of `target`.
+        parameters: Of the class that its registry entry names; keyword arguments of one's own.
+        target: Dotted path of one's own model, imported where a job runs; None for a shipped one.
+        normalise: Whether inputs are normalised before the model sees them.
+    """
 
     name: str
     parameters: Any
+    target: str | None = None
+    normalise: bool = True
 
 
 @dataclass(frozen=True, slots=True)

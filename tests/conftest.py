@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from requirements import needs
 
 # Machines are shared, so an example may be slow; the same examples every time, and none kept on disk.
 settings.register_profile("repository", deadline=None, derandomize=True, database=None)
@@ -18,6 +19,16 @@ settings.load_profile("repository")
 # Test modules import MLflow to read what the sink wrote; it must not report that to anybody.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real data sets that are not shipped: $NOISE_SEARCH_TEST_DATA, else shared/data beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("NOISE_SEARCH_TEST_DATA", beside))
+    what = f"real data: a folder fashion-mnist in {folder}; name another with NOISE_SEARCH_TEST_DATA"
+    needs((folder / "fashion-mnist").is_dir(), what)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -4,18 +4,19 @@ Nothing of the package's noises, schedules, policies or training is used; only i
 that both sides start from the same weights and the same base draws.
 
 for epoch, for batch in the epoch's order:
-    soften targets; mix inputs and targets; add input noise; clip
+    flip and soften targets; mix inputs and targets; add input noise; clip
     add noise to the weights in place; forward; backward; take the noise away
-    clip the gradient; optimiser step
+    clip the gradient; add noise to it; optimiser step
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import oracle_noises
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ def train_alone(
     dtype: torch.dtype,
 ) -> Trained:
     """Train one model with the noises of `terms` for `train.epochs` epochs."""
-    network = build_model(model.name, model.parameters, dataset.statistics, seed=seed).to(dtype).train()
+    network = _network(model, dataset, seed).to(dtype).train()
     stepper = _optimizer(optimizer, network)
     by_key = {(term["site"], term["noise"]): term for term in terms}
     samples, size = len(dataset.train.labels), train.batch_size
@@ -95,6 +96,11 @@ def factor(schedule: Mapping[str, Any], step: int, total: int) -> float:
     return float(schedule["a"] * (1 - share) + schedule["b"] * share)
 
 
+def _network(model: ModelSpec, dataset: Dataset, seed: int) -> nn.Module:
+    name, parameters, target, normalise = model.name, model.parameters, model.target, model.normalise
+    return build_model(name, parameters, dataset.statistics, seed=seed, target=target, normalise=normalise)
+
+
 def _optimizer(spec: OptimizerSpec, network: nn.Module) -> torch.optim.Optimizer:
     if spec.name == "adamw":
         return torch.optim.AdamW(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, **dict(spec.options))
@@ -117,18 +123,41 @@ def _batch(
 ) -> tuple[Tensor, Tensor]:
     inputs = dataset.train.inputs[index].to(moment.dtype)
     targets = F.one_hot(dataset.train.labels[index], dataset.classes).to(moment.dtype)
+    if flip := terms.get(("targets", "label_flip")):
+        draw = _sample_draw(flip, _uniform, len(index), moment)
+        targets = oracle_noises.label_flip(targets, _magnitudes(flip, len(index), moment).tolist(), draw)
     if smoothing := terms.get(("targets", "label_smoothing")):
-        share = _magnitudes(smoothing, len(index), moment)[:, None]
-        targets = targets - share * targets + share * (1 / dataset.classes)
-    if mixup := terms.get(("inputs", "mixup")):
-        inputs, targets = _mixed(inputs, targets, mixup, moment)
-    if gaussian := terms.get(("inputs", "gaussian")):
-        sigma = _magnitudes(gaussian, len(index), moment)
-        rng = generator(moment.seed, "inputs", "gaussian", "xi", moment.step)
-        xi = torch.randn((moment.full_batch, *inputs.shape[1:]), generator=rng, dtype=moment.dtype)
-        inputs = inputs + torch.einsum("b,b...->b...", sigma, xi[: len(index)])
+        targets = oracle_noises.label_smoothing(targets, _magnitudes(smoothing, len(index), moment).tolist())
+    for name, mixed in (("mixup", oracle_noises.mixup), ("cutmix", oracle_noises.cutmix)):
+        if term := terms.get(("inputs", name)):
+            draw = _sample_draw(term, _uniform, len(index), moment)
+            rng = numpy_generator(moment.seed, "inputs", name, "lam", moment.step)
+            inputs, targets = mixed(inputs, targets, _magnitudes(term, len(index), moment).tolist(), draw, rng)
+    inputs = _noisy_inputs(inputs, terms, moment)
     low, high = dataset.input_range or (-math.inf, math.inf)
     return torch.clamp(inputs, low, high), targets
+
+
+def _noisy_inputs(inputs: Tensor, terms: Mapping[tuple[str, str], TermNode], moment: Moment) -> Tensor:
+    if shot := terms.get(("inputs", "shot")):
+        rng = generator(moment.seed, "inputs", "shot", "counts", moment.step)
+        inputs = oracle_noises.shot(inputs, _magnitudes(shot, len(inputs), moment).tolist(), rng)
+    for name, noise, distribution in (
+        ("speckle", oracle_noises.speckle, _normal),
+        ("gaussian", oracle_noises.gaussian, _normal),
+        ("uniform", oracle_noises.uniform, _uniform),
+        ("impulse", oracle_noises.impulse, _uniform),
+        ("erase", oracle_noises.erase, _uniform),
+    ):
+        if term := terms.get(("inputs", name)):
+            draw = _sample_draw(term, distribution, len(inputs), moment)
+            inputs = noise(inputs, _magnitudes(term, len(inputs), moment).tolist(), draw)
+    return inputs
+
+
+def _sample_draw(term: TermNode, distribution: Callable[..., Tensor], size: int, moment: Moment) -> oracle_noises.Draw:
+    """Draws of a noise for the samples of the batch at hand, the first of those for a full one."""
+    return lambda name, shape: distribution(term, name, (moment.full_batch, *shape), moment)[:size]
 
 
 def _magnitudes(term: TermNode, size: int, moment: Moment) -> Tensor:
@@ -146,17 +175,9 @@ def _uniform(term: TermNode, draw: str, shape: tuple[int, ...], moment: Moment) 
     return torch.rand(shape, generator=rng, dtype=moment.dtype)
 
 
-def _mixed(inputs: Tensor, targets: Tensor, term: TermNode, moment: Moment) -> tuple[Tensor, Tensor]:
-    rng = numpy_generator(moment.seed, "inputs", "mixup", "lam", moment.step)
-    partner = _uniform(term, "partner", (moment.full_batch,), moment)[: len(inputs)].argsort(stable=True)
-    new_inputs, new_targets = inputs.clone(), targets.clone()
-    for sample, alpha in enumerate(_magnitudes(term, len(inputs), moment).tolist()):
-        share = rng.beta(alpha or 1.0, alpha or 1.0)  # a sample that is left alone uses up its draw all the same
-        if alpha:
-            lam, other = max(share, 1 - share), int(partner[sample])
-            new_inputs[sample] = lam * inputs[sample] + (1 - lam) * inputs[other]
-            new_targets[sample] = lam * targets[sample] + (1 - lam) * targets[other]
-    return new_inputs, new_targets
+def _normal(term: TermNode, draw: str, shape: tuple[int, ...], moment: Moment) -> Tensor:
+    rng = generator(moment.seed, term["site"], term["noise"], draw, moment.step)
+    return torch.randn(shape, generator=rng, dtype=moment.dtype)
 
 
 def _step(
@@ -169,8 +190,7 @@ def _step(
     moment: Moment,
 ) -> tuple[float, float]:
     clean = {name: value.detach().clone() for name, value in network.named_parameters()}
-    if relative := terms.get(("weights", "relative")):
-        _shake(network, relative, moment)
+    _shake(network, terms, moment)
     stepper.zero_grad()
     loss = F.cross_entropy(network(inputs), targets)
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -178,19 +198,41 @@ def _step(
         for name, value in network.named_parameters():
             value.copy_(clean[name])
     norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf if clip is None else clip)
+    _shake_gradients(network, terms, moment)
     stepper.step()
     return loss.item(), norm.item()
 
 
 @torch.no_grad()
-def _shake(network: nn.Module, term: TermNode, moment: Moment) -> None:
-    if float(_uniform(term, "select", (), moment)) >= term["fraction"]:
-        return
-    magnitude = term["magnitude"] * factor(term["schedule"], moment.step, moment.total)
-    if term["level"] == "uniform":
-        magnitude *= float(_uniform(term, "level", (), moment))
-    for name, value in network.named_parameters():
-        if value.dim() > 1:
-            rng = generator(moment.seed, "weights", "relative", name, moment.step)
-            rms = math.sqrt(float((value * value).mean()))
-            value.add_(magnitude * rms * torch.randn(value.shape, generator=rng, dtype=moment.dtype))
+def _shake(network: nn.Module, terms: Mapping[tuple[str, str], TermNode], moment: Moment) -> None:
+    for name, noise, distribution in (
+        ("relative", oracle_noises.relative, _normal),
+        ("additive", oracle_noises.additive, _normal),
+        ("dropconnect", oracle_noises.dropconnect, _uniform),
+    ):
+        term = terms.get(("weights", name))
+        if term and (magnitude := _batch_magnitude(term, moment)):
+            for layer, value in network.named_parameters():
+                if value.dim() > 1:
+                    value.copy_(noise(value, magnitude, layer, _layer_draw(term, distribution, moment)))
+
+
+@torch.no_grad()
+def _shake_gradients(network: nn.Module, terms: Mapping[tuple[str, str], TermNode], moment: Moment) -> None:
+    term = terms.get(("gradients", "gaussian"))
+    if term and (magnitude := _batch_magnitude(term, moment)):
+        for layer, value in network.named_parameters():
+            assert value.grad is not None
+            value.grad = oracle_noises.relative(value.grad, magnitude, layer, _layer_draw(term, _normal, moment))
+
+
+def _layer_draw(term: TermNode, distribution: Callable[..., Tensor], moment: Moment) -> oracle_noises.LayerDraw:
+    return lambda name, shape: distribution(term, name, shape, moment)
+
+
+def _batch_magnitude(term: TermNode, moment: Moment) -> float:
+    """One magnitude for the whole batch; 0 where the batch was not chosen."""
+    if float(_uniform(term, "select", (), moment)) >= term.get("fraction", 1.0):
+        return 0.0
+    magnitude = float(term["magnitude"] * factor(term["schedule"], moment.step, moment.total))
+    return magnitude * float(_uniform(term, "level", (), moment)) if term["level"] == "uniform" else magnitude

@@ -275,7 +275,7 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "an unknown group": (["sweep", "modell=mlp"], ["configuration: expected one of"]),
     "an unknown choice": (
         ["sweep", "model=cnnn"],
-        ["model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'cnnn'; did"],
+        ["model: expected one of ['cnn', 'cnn_bn', 'gru', 'mlp', 'resnet', 'resnet_bn', 'transformer'], got 'cnnn'"],
     ),
     "an unknown key": (["sweep", "train.epoch=3"], ["train: expected one of"]),
     "an unknown noise": (

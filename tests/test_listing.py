@@ -55,6 +55,12 @@ def test_a_schedule_is_listed_with_the_ranges_that_are_searched_and_what_stays_f
     assert listed["window"] == "start in 0 to 0.5, stop in 0.55 to 1"
 
 
-def test_digits_and_the_two_models_are_there() -> None:
+def test_digits_and_the_shipped_models_are_there() -> None:
     assert "digits" in {row["data"] for row in data()}
-    assert {"mlp", "cnn"} <= {row["model"] for row in models()}
+    assert {row["model"] for row in models()} == {"mlp", "cnn", "resnet", "gru", "transformer"}
+
+
+def test_a_model_is_listed_with_its_parameters_as_a_file_would_have_them() -> None:
+    listed = {row["model"]: row["parameters"] for row in models()}
+    assert listed["cnn"] == "channels = [16, 32], hidden = 64, norm = group"
+    assert listed["gru"] == "width = 64, layers = 1"

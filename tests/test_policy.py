@@ -85,7 +85,7 @@ def test_a_term_is_checked_when_it_is_made(site: str, name: str) -> None:
 @given(st.lists(policies(), min_size=1, max_size=4), st.integers(1, 30))
 def test_a_cohort_gathers_the_terms_of_its_members_by_noise(members: list[Policy], steps: int) -> None:
     seeds = list(range(100, 100 + len(members)))
-    gathered = cohort_terms(members, seeds=seeds, steps=steps, device=torch.device("cpu"), dtype=torch.float64)
+    gathered = cohort_terms(members, seeds=seeds, steps=steps, dtype=torch.float64)
     found = {
         (slot, f"{term.site}.{term.noise}"): (
             term.magnitudes[:, column].tolist(),
@@ -94,7 +94,7 @@ def test_a_cohort_gathers_the_terms_of_its_members_by_noise(members: list[Policy
             term.seeds[column],
         )
         for term in gathered
-        for column, slot in enumerate(term.slots.tolist())
+        for column, slot in enumerate(term.slots)
     }
     expected = {
         (slot, term.key): (
@@ -107,10 +107,10 @@ def test_a_cohort_gathers_the_terms_of_its_members_by_noise(members: list[Policy
         for term in policy.terms
     }
     assert found == expected
-    assert all(term.slots.tolist() == sorted(term.slots.tolist()) for term in gathered)
+    assert all(list(term.slots) == sorted(term.slots) for term in gathered)
 
 
 def test_a_table_of_a_cohort_is_cast_once_to_the_dtype_asked_for() -> None:
     policy = Policy((Term("inputs", "gaussian", 0.1, schedule=Schedule("cosine")),))
-    (term,) = cohort_terms([policy], seeds=[0], steps=50, device=torch.device("cpu"), dtype=torch.float32)
+    (term,) = cohort_terms([policy], seeds=[0], steps=50, dtype=torch.float32)
     assert torch.equal(term.magnitudes[:, 0], policy.tabulate(50)["inputs.gaussian"].float())

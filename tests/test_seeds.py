@@ -118,3 +118,12 @@ def test_draws_over_many_steps_follow_their_distributions() -> None:
     assert stats.kstest(normal, "norm").pvalue > 0.001
     assert stats.kstest(uniform, "uniform").pvalue > 0.001
     assert 0 <= uniform.min() <= uniform.max() < 1
+
+
+def test_every_trial_gets_a_torch_generator_of_its_own_in_the_state_its_seed_gives() -> None:
+    first, second, third = replace(DRAWS, seeds=(5, 3, 5)).generators("counts")
+    expected = generator(5, DRAWS.site, DRAWS.noise, "counts", DRAWS.step)
+    drawn = torch.rand(4, generator=expected)
+    assert torch.equal(torch.rand(4, generator=first), drawn)
+    assert torch.equal(torch.rand(4, generator=third), drawn)  # what the first trial used up is not missing here
+    assert not torch.equal(torch.rand(4, generator=second), drawn)

@@ -38,6 +38,7 @@ def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
         "front": [row_json(row) for row in outcome.front],
         "picked": outcome.picked and row_json(outcome.picked),
         "files": {key: str(path) for key, path in outcome.files.items()},
+        "suite_note": outcome.suite_note,
     }
 
 
@@ -50,6 +51,8 @@ def print_outcome(outcome: SweepOutcome) -> None:
     if not outcome.changed:
         print(f"sweep {outcome.name}: the total was reached before, nothing to do")
     print(f"sweep:  {outcome.name}")
+    if outcome.suite_note:
+        print(f"suite:  {outcome.suite_note}")
     for key, path in outcome.files.items():
         print(f"{key + ':':<7} {path}")
     _print_tracking(outcome)

@@ -6,17 +6,18 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from noise_search.config.spaces import parse_space
-from noise_search.corruptions.suites import suite_from_mapping
-from noise_search.data import DATASETS
+from noise_search.corruptions.suites import ANY_DATA, TUNE_KINDS, suite_from_mapping
+from noise_search.data import DATASETS, load
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
-from noise_search.models import MODELS
+from noise_search.models import MODELS, argument_mistakes
 from noise_search.optimizers import OPTIMIZERS
 from noise_search.spec import (
     LARGEST,
@@ -27,12 +28,15 @@ from noise_search.spec import (
     ModelSpec,
     ObjectiveSpec,
     OptimizerSpec,
+    Positive,
     SamplerSpec,
+    Seed,
     StoreSpec,
     SweepSpec,
     TrackingSpec,
     TrainSpec,
 )
+from noise_search.targets import resolve
 
 T = TypeVar("T")
 _NODES: dict[str, type[Any]] = {
@@ -82,7 +86,7 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
         name: _collect(mistakes, partial(_typed, kind, config.get(name), name)) for name, kind in _NODES.items()
     }
     data = _collect(mistakes, partial(_data, config.get("data")))
-    modality = DATASETS[data.name].modality if data else None
+    modality = load(data).modality if data else None
     parts |= {
         "name": _collect(mistakes, partial(_name, config.get("name"), "name")),
         "experiment": _collect(mistakes, partial(_name, config.get("experiment", "sweep"), "experiment")),
@@ -148,26 +152,104 @@ def _finite_message(path: str, value: float) -> str:
     return f"{path}: expected a finite number, got {value!r}"
 
 
+@dataclass(frozen=True, slots=True)
+class _ShippedData:
+    """Keys of every shipped data set."""
+
+    name: str
+    split_seed: Seed = 0
+    limit: Positive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _DataOfFiles(_ShippedData):
+    """Keys of a shipped data set that is read from files."""
+
+    root: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnData:
+    """Keys that mean the same for all data of one's own; any other is the function's."""
+
+    name: str | None = None
+    split_seed: Seed = 0
+    limit: Positive | None = None
+
+
 def _data(node: object) -> DataSpec:
-    spec = _typed(DataSpec, node, "data")
-    if spec.name not in DATASETS:
-        raise CallerError(expected_one_of("data.name", DATASETS, spec.name))
-    return spec
+    """Which data; they are loaded here, so that what is wrong with them is told with everything else."""
+    spec = _own_data(node) if isinstance(node, Mapping) and "_target_" in node else _shipped_data(node)
+    data = load(spec)
+    if data.modality not in TUNE_KINDS:
+        raise CallerError(expected_one_of("data.modality", TUNE_KINDS, data.modality))
+    return spec if spec.target is None else replace(spec, name=_own_name(spec.name or data.name))
+
+
+def _shipped_data(node: object) -> DataSpec:
+    name = node.get("name") if isinstance(node, Mapping) else None
+    source = DATASETS.get(name) if isinstance(name, str) else None
+    spec = _typed(_DataOfFiles if source is None or source.files else _ShippedData, node, "data")
+    if source is None:
+        raise CallerError(expected_one_of("data.name", DATASETS, name))
+    root = spec.root if isinstance(spec, _DataOfFiles) else None
+    absolute = None if root is None else str(Path(root).expanduser().absolute())
+    return DataSpec(spec.name, spec.split_seed, absolute, spec.limit)
+
+
+def _own_data(node: Mapping[str, Any]) -> DataSpec:
+    ours = {key: node[key] for key in ("name", "split_seed", "limit") if key in node}
+    theirs = {key: value for key, value in node.items() if key not in (*ours, "_target_")}
+    mistakes = [
+        f"data: expected keys that an argument can have, got {key!r}"
+        for key in theirs
+        if not isinstance(key, str) or not key.isidentifier() or key.startswith("_")
+    ]
+    spec = _collect(mistakes, partial(_typed, _OwnData, ours, "data"))
+    if not isinstance(node["_target_"], str):
+        mistakes.append(
+            f"data._target_: expected a dotted path such as my_package.my_module.build, got {node['_target_']!r}"
+        )
+    raise_if_any(mistakes)
+    assert spec is not None
+    return DataSpec(spec.name or "", spec.split_seed, limit=spec.limit, target=node["_target_"], parameters=theirs)
+
+
+def _own_name(name: str) -> str:
+    if name in DATASETS or name == ANY_DATA:
+        raise CallerError(f"data.name: {name!r} is taken; give data of your own another name")
+    return _name(name, "data.name")
 
 
 def _model(node: object, data: DataSpec | None) -> ModelSpec:
+    if isinstance(node, Mapping) and "_target_" in node:
+        return _own_model(node)
     name = node.get("name") if isinstance(node, Mapping) else node
     if not isinstance(node, Mapping) or not isinstance(name, str) or name not in MODELS:
         raise CallerError(expected_one_of("model.name", MODELS, name))
     entry = MODELS[node["name"]]
     parameters = _typed(entry.parameters, {key: value for key, value in node.items() if key != "name"}, "model")
-    dimensions = DATASETS[data.name].dimensions if data else None
+    raise_if_any(entry.check(parameters))
+    dimensions = load(data).train.inputs.dim() - 1 if data else None
     if entry.dimensions is not None and dimensions is not None and dimensions not in entry.dimensions:
         raise CallerError(
             f"model.name: {node['name']} takes samples of {list(entry.dimensions)} dimensions, "
             f"got data of {dimensions}; choose another model"
         )
     return ModelSpec(node["name"], parameters)
+
+
+def _own_model(node: Mapping[str, Any]) -> ModelSpec:
+    """A model of the caller's; whether it suits the data is found out when the workbench is built."""
+    target, normalise = node["_target_"], node.get("normalise", True)
+    arguments = {key: value for key, value in node.items() if key not in ("_target_", "normalise")}
+    mistakes = [] if isinstance(normalise, bool) else [f"model.normalise: expected true or false, got {normalise!r}"]
+    mistakes += [_finite_message(path, value) for path, value in _not_finite(arguments, "model")]
+    make = _collect(mistakes, partial(resolve, target, "model._target_"))
+    if make is not None:
+        mistakes += argument_mistakes(make, arguments)
+    raise_if_any(mistakes)
+    return ModelSpec(target.rpartition(".")[2], arguments, target, normalise)
 
 
 def _optimizer(node: object) -> OptimizerSpec:
@@ -204,10 +286,12 @@ def _suite(node: object, data: DataSpec | None) -> Any:
     if not isinstance(node, Mapping):
         raise CallerError(f"suite: expected a mapping, got {node!r}")
     suite = suite_from_mapping(node, "suite")
-    if data is not None and (suite.data, suite.modality) != (data.name, DATASETS[data.name].modality):
-        got = f"{suite.name} for {suite.modality} of {suite.data}"
-        raise CallerError(f"suite: expected one made on {data.name}, got {got}; make one with scripts/calibrate_suite")
-    return suite
+    if data is None or (suite.data in (data.name, ANY_DATA) and suite.modality == load(data).modality):
+        return suite
+    raise CallerError(
+        f"suite: expected one made on {data.name}, got {suite.name} for {suite.modality} of {suite.data}; make one "
+        "with scripts/calibrate_suite, or take suite=literature: published strengths, uncalibrated"
+    )
 
 
 def _name(node: object, where: str) -> str:

@@ -24,6 +24,7 @@ CONFIG_NAME = "sweep"
 # Hydra raises ValueError for model=3, and a file of the caller's may be no YAML.
 _REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 _FREE_NODES = ("space.", "optimizer.options.")  # what they hold is for the checks to judge
+_NO_SUITE = "; make one with scripts/calibrate_suite, or take suite=literature: published strengths, uncalibrated"
 _GLOBAL_HYDRA = threading.Lock()  # Hydra's compose API is one global object
 
 
@@ -45,6 +46,7 @@ def compose(overrides: Sequence[str], *, config_dir: str | Path | None = None) -
     """
     if config_dir is not None and not Path(config_dir).is_dir():
         raise CallerError(f"config_dir: expected a folder, got {str(config_dir)!r}")
+    overrides = _replaced_nodes(overrides)
     search = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
 
     def make(chosen: Sequence[str]) -> dict[str, Any]:
@@ -66,6 +68,7 @@ def collect(arguments: Sequence[str], program: str) -> list[dict[str, Any]]:
         arguments: What follows the subcommand: overrides and Hydra's own options.
         program: How usage messages name the command.
     """
+    arguments = _replaced_nodes(arguments)
     configs: list[DictConfig] = []
     task = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=CONFIG_NAME)
     try:
@@ -76,6 +79,17 @@ def collect(arguments: Sequence[str], program: str) -> list[dict[str, Any]]:
     except _REFUSED as error:
         _raise_every_mistake(arguments)
         raise CallerError(_in_one_line(error)) from error
+
+
+def _replaced_nodes(arguments: Sequence[str]) -> list[str]:
+    """Let `model={_target_: ...}` stand in place of the model there is; Hydra would merge the two.
+
+    >>> _replaced_nodes(["seed=1", "model={_target_: net.Net, width: 8}"])
+    ['seed=1', '~model', '+model={_target_: net.Net, width: 8}']
+    """
+    whole = [argument.startswith("model={") for argument in arguments]
+    pairs = zip(arguments, whole, strict=True)
+    return [part for argument, new in pairs for part in (("~model", f"+{argument}") if new else (argument,))]
 
 
 def _raise_every_mistake(arguments: Sequence[str]) -> None:
@@ -110,7 +124,7 @@ def _in_one_line(error: Exception, override: str = "configuration") -> str:
     """What is wrong, in our words where Hydra's need several lines."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return expected_one_of(group, error.options, choice)
+        return expected_one_of(group, error.options, choice) + (_NO_SUITE if group == "suite" else "")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         return _unknown_key(str(cause.full_key), [str(key) for key in cause.parent_node])

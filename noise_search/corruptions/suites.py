@@ -19,6 +19,7 @@ from noise_search.errors import expected_one_of, raise_if_any
 from noise_search.seeds import generator
 
 SEVERITIES = 5
+ANY_DATA = "any"  # what a suite of published strengths says it was made on
 # Kinds that may steer a search, by modality. Any other kind is held out: read when a result is measured only.
 TUNE_KINDS = {"images": ("gaussian", "speckle", "gaussian_blur", "contrast", "pixelate", "elastic")}
 
@@ -31,7 +32,8 @@ class Kind:
         name: Key in `CORRUPTIONS`.
         family: Its family there.
         strengths: One for each severity, strictly increasing, in the corruption's unit.
-        achieved: What the reference kept of its clean accuracy above chance, at each severity.
+        achieved: What the reference kept of its clean accuracy above chance, at each severity; empty where
+            nothing was measured.
         calibrated: False where the strengths are the literature's.
     """
 
@@ -48,7 +50,7 @@ class Suite:
 
     Args:
         name: Of the suite.
-        data: Data set it was calibrated on.
+        data: Data set it was calibrated on; `any` for published strengths throughout.
         modality: Kind of data.
         kinds: In the order results list them.
         weight_strengths: Strengths of `weights.perturbed`, at least one.
@@ -73,6 +75,20 @@ def families(suite: Suite) -> dict[str, tuple[str, ...]]:
     """Names of the suite's kinds by family, both in the suite's order."""
     names = dict.fromkeys(kind.family for kind in suite.kinds)
     return {name: tuple(kind.name for kind in suite.kinds if kind.family == name) for name in names}
+
+
+def uncalibrated(node: Any) -> str:
+    """What to say beside results of a suite with published strengths in it; empty for a calibrated one.
+
+    Args:
+        node: The suite as a mapping, sound, as a configuration or a store holds it.
+
+    >>> uncalibrated({"kinds": [{"name": "gaussian", "calibrated": True}, {"name": "elastic", "calibrated": False}]})
+    'uncalibrated: published strengths for elastic'
+    """
+    kinds = [kind["name"] for kind in node["kinds"] if not kind["calibrated"]]
+    which = "" if len(kinds) == len(node["kinds"]) else f" for {', '.join(kinds)}"
+    return f"uncalibrated: published strengths{which}" if kinds else ""
 
 
 def corrupted(images: Tensor, kind: str, strength: float, seed: int) -> Tensor:
@@ -216,7 +232,10 @@ KIND_RULES: Rules = {
         lambda value: _are_severities(value) and _are_rising(value),
         f"{SEVERITIES} rising positive numbers",
     ),
-    "achieved": (lambda value: _are_severities(value) and _are_numbers(value), f"{SEVERITIES} numbers"),
+    "achieved": (
+        lambda value: _are_numbers(value) and (not value or _are_severities(value)),
+        f"{SEVERITIES} numbers, or none where nothing was measured",
+    ),
 }
 
 
@@ -264,6 +283,8 @@ def _registry_mistakes(entry: Mapping[str, Any], modality: object, where: str) -
         return [expected_one_of(f"{where}.name", CORRUPTIONS, entry["name"])]
     corruption = CORRUPTIONS[entry["name"]]
     mistakes = []
+    if entry.get("calibrated") is True and not entry.get("achieved", True):
+        mistakes.append(f"{where}.achieved: expected {SEVERITIES} numbers, for the kind is calibrated, got none")
     if _is_name(entry.get("family")) and entry["family"] != corruption.family:
         mistakes.append(f"{where}.family: expected {corruption.family!r}, got {entry['family']!r}")
     if modality != corruption.modality:

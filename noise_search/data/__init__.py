@@ -1,26 +1,21 @@
-"""Data sets, by name."""
+"""Data sets: those shipped, by name, and those of one's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from noise_search.data.dataset import Dataset, Split, stratified_sample, stratified_split
+from noise_search.data.loading import forget_loaded, load
+from noise_search.data.own import cut_dataset, dataset_of
+from noise_search.data.registry import DATASETS, Source
 
-from noise_search.data.bundled import digits
-from noise_search.data.dataset import Dataset, Split, stratified_split
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Registry entry of a data set."""
-
-    load: Callable[..., Dataset]
-    modality: str
-    dimensions: int
-    summary: str
-
-
-DATASETS: dict[str, Source] = {
-    "digits": Source(digits, "images", 3, "8x8 grey handwritten digits, 1,797 samples (scikit-learn)"),
-}
-
-__all__ = ["DATASETS", "Dataset", "Source", "Split", "stratified_split"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Source",
+    "Split",
+    "cut_dataset",
+    "dataset_of",
+    "forget_loaded",
+    "load",
+    "stratified_sample",
+    "stratified_split",
+]

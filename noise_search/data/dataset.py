@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from noise_search.errors import CallerError
 from noise_search.models import InputStatistics
 from noise_search.seeds import generator
+
+LEAST_PER_CLASS = 10  # samples that a limit must leave
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +31,7 @@ class Split:
         return Split(self.inputs.to(device, dtype), self.labels.to(device))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots, so that what takes a second is computed once
 class Dataset:
     """Splits and what they mean.
 
@@ -46,7 +50,7 @@ class Dataset:
     validation: Split
     test: Split
 
-    @property
+    @cached_property
     def statistics(self) -> InputStatistics:
         """Shape, classes, and mean and SD of all training inputs."""
         inputs = self.train.inputs
@@ -57,7 +61,7 @@ class Dataset:
             std=float(inputs.double().std()),
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of every split's shape and bytes."""
         digest = hashlib.sha256()
@@ -86,3 +90,37 @@ def stratified_split(labels: Tensor, shares: tuple[float, float], *, seed: int) 
             part.append(piece)
     train, validation, test = (torch.cat(part).sort().values for part in parts)
     return train, validation, test
+
+
+def stratified_sample(labels: Tensor, count: int | None, *, seed: int) -> Tensor:
+    """Indices of `count` samples, each class in its share (by largest remainder), in increasing order.
+
+    Args:
+        labels: (samples,).
+        count: At most as many as there are; None takes all.
+        seed: Of the permutation within each class, whose first members are taken: of two samples by one seed
+            the smaller is part of the larger, but for the rounding of shares.
+    """
+    if count is None:
+        return torch.arange(len(labels))
+    classes, sizes = (values.tolist() for values in torch.unique(labels, return_counts=True))
+    exact = [count * size / len(labels) for size in sizes]
+    taken = [int(share) for share in exact]
+    for place in sorted(range(len(exact)), key=lambda i: taken[i] - exact[i])[: count - sum(taken)]:
+        taken[place] += 1
+    parts = []
+    for label, size in zip(classes, taken, strict=True):
+        members = (labels == label).nonzero().squeeze(1)
+        parts.append(members[torch.randperm(len(members), generator=generator(seed, "limit", label))[:size]])
+    return torch.cat(parts).sort().values
+
+
+def check_limit(limit: int | None, *, classes: int, samples: int) -> None:
+    """Refuse a limit that leaves too little, or asks for more than there is.
+
+    Raises:
+        CallerError: Naming the key and what is allowed.
+    """
+    least = LEAST_PER_CLASS * classes
+    if limit is not None and not least <= limit <= samples:
+        raise CallerError(f"data.limit: expected null or a number from {least} to {samples}, got {limit}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from noise_search.noises.cohort import Batch, CohortTerm, noisy_batch, noisy_weights
+from noise_search.noises.cohort import Batch, CohortTerm, noisy_batch, noisy_gradients, noisy_weights
+from noise_search.noises.gradients import GRADIENT_NOISES
 from noise_search.noises.inputs import INPUT_NOISES
 from noise_search.noises.mixing import MIXING_NOISES
 from noise_search.noises.registry import Noise
@@ -15,6 +16,7 @@ NOISES: dict[str, dict[str, Noise[Any]]] = {
     "inputs": {**MIXING_NOISES, **INPUT_NOISES},
     "weights": {**WEIGHT_NOISES},
     "targets": {**TARGET_NOISES},
+    "gradients": {**GRADIENT_NOISES},
 }
 
-__all__ = ["NOISES", "Batch", "CohortTerm", "Noise", "noisy_batch", "noisy_weights"]
+__all__ = ["NOISES", "Batch", "CohortTerm", "Noise", "noisy_batch", "noisy_gradients", "noisy_weights"]

@@ -1,4 +1,4 @@
-"""What a registry entry says of a noise, and the call signatures of the four kinds of noise."""
+"""What a registry entry says of a noise, and the call signatures of the kinds of noise."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class InputNoise(Protocol):
 
 
 class Mixing(NamedTuple):
-    """Convex combination of a batch with a permutation of itself.
+    """How a batch was mixed with a permutation of itself, for the targets to follow as a convex combination.
 
-    own: weight of the sample itself, shape (trials, batch), in [0.5, 1].
+    own: weight of the sample itself, shape (trials, batch): 0.5 to 1, less by what a box of whole pixels adds.
     partner: index in the batch of the other sample, shape (trials or 1, batch).
     """
 
@@ -40,10 +40,10 @@ class TargetNoise(Protocol):
     def __call__(self, targets: Tensor, magnitudes: Tensor, draws: Draws) -> Tensor: ...
 
 
-class WeightNoise(Protocol):
-    """Changes parameters: each (trials, ...), magnitudes (trials,), one for the whole batch."""
+class ParameterNoise(Protocol):
+    """Changes weights or their gradients: each (trials, ...), magnitudes (trials,), one for the whole batch."""
 
-    def __call__(self, parameters: Mapping[str, Tensor], magnitudes: Tensor, draws: Draws) -> dict[str, Tensor]: ...
+    def __call__(self, tensors: Mapping[str, Tensor], magnitudes: Tensor, draws: Draws, /) -> dict[str, Tensor]: ...
 
 
 F_co = TypeVar("F_co", covariant=True)
@@ -54,7 +54,7 @@ class Noise(Generic[F_co]):
     """Registry entry of a noise.
 
     Args:
-        site: Where it acts: inputs, weights, targets.
+        site: Where it acts: inputs, weights, targets, gradients.
         name: Its name at that site.
         apply: The pure function; at magnitude 0 it is the bitwise identity.
         unit: Of the magnitude, before normalisation.
@@ -81,9 +81,15 @@ class Noise(Generic[F_co]):
 
 
 ANY_DATA = frozenset({"images", "audio", "tabular"})
+IMAGES_ONLY = frozenset({"images"})
 BOTH_KNOBS = frozenset({"fraction", "level"})
 
 
 def per_sample(magnitudes: Tensor, inputs: Tensor) -> Tensor:
     """View (trials, batch) magnitudes so that they broadcast over `inputs` (trials, batch, ...)."""
     return magnitudes.reshape(magnitudes.shape + (1,) * (inputs.dim() - magnitudes.dim()))
+
+
+def per_trial(values: Tensor, like: Tensor) -> Tensor:
+    """View (trials,) values so that they broadcast over `like` (trials, ...)."""
+    return values.reshape((-1,) + (1,) * (like.dim() - 1))

@@ -22,7 +22,7 @@ class Term:
     Args:
         site, noise: Key in `NOISES`.
         magnitude: Strength in the noise's own unit, in [0, limit].
-        fraction: Share of samples (at weights: of batches) that get it, in [0, 1].
+        fraction: Share of samples (at weights and gradients: of batches) that get it, in [0, 1].
         level: "fixed" for the magnitude m itself, "uniform" for U(0, m) in each sample.
         schedule: Factor of the magnitude over training.
 
@@ -75,7 +75,6 @@ def cohort_terms(
     *,
     seeds: Sequence[int],
     steps: int,
-    device: torch.device,
     dtype: torch.dtype,
 ) -> list[CohortTerm]:
     """Terms of all policies of a cohort, gathered by noise, each with the slots that have it.
@@ -84,10 +83,10 @@ def cohort_terms(
         policies: One a slot.
         seeds: Seed of each slot.
         steps: Steps of the whole training, over which schedules run.
-        device, dtype: Of the tensors made.
+        dtype: Of the tables.
     """
     return [
-        _cohort_term(site, noise, policies, seeds, steps, device, dtype)
+        _cohort_term(site, noise, policies, seeds, steps, dtype)
         for site, noises in NOISES.items()
         for noise in noises
         if any(term.key == f"{site}.{noise}" for policy in policies for term in policy.terms)
@@ -100,7 +99,6 @@ def _cohort_term(
     policies: Sequence[Policy],
     seeds: Sequence[int],
     steps: int,
-    device: torch.device,
     dtype: torch.dtype,
 ) -> CohortTerm:
     members = [
@@ -114,11 +112,11 @@ def _cohort_term(
     return CohortTerm(
         site=site,
         noise=noise,
-        slots=torch.tensor([slot for slot, _ in members], device=device),
+        slots=tuple(slot for slot, _ in members),
         seeds=tuple(seeds[slot] for slot, _ in members),
-        magnitudes=torch.stack(tables, dim=1).to(device=device, dtype=dtype),
-        fractions=torch.tensor([term.fraction for _, term in members], device=device, dtype=dtype),
-        uniform=torch.tensor([term.level == "uniform" for _, term in members], device=device),
+        magnitudes=torch.stack(tables, dim=1).to(dtype),
+        fractions=torch.tensor([term.fraction for _, term in members], dtype=dtype),
+        uniform=torch.tensor([term.level == "uniform" for _, term in members]),
     )
 
 

@@ -20,14 +20,16 @@ _MODES = ("train.mode", "train.score_mode")
 def identity_of(spec: SweepSpec, data: Dataset) -> dict[str, object]:
     """Flat mapping from configuration keys to plain values.
 
-    Left out: name, budget, driver, controls, store, executor, tracking and threads, which change no trial.
+    Left out: name, budget, driver, controls, store, executor, tracking and threads, which change no trial, and
+    where data come from: their digest says what they are.
     """
     train = spec.train
-    searched = {
-        name: spec.raw[name] for name in ("model", "optimizer", "space", "objective", "sampler", "stopping", "data")
-    }
+    searched = {name: spec.raw[name] for name in ("model", "optimizer", "space", "objective", "sampler", "stopping")}
     return {
         **_flat(searched, ""),
+        "data.name": spec.data.name,
+        "data.split_seed": spec.data.split_seed,
+        **({} if spec.data.limit is None else {"data.limit": spec.data.limit}),
         "data.digest": data.digest,
         "data.modality": data.modality,
         "data.input_range": None if data.input_range is None else list(data.input_range),

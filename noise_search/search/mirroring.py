@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import noise_search
+from noise_search.corruptions.suites import uncalibrated
 from noise_search.spec import SweepSpec
 from noise_search.store import MemberRecord, NewResult, OutboxEntry, SweepRecord
 from noise_search.tracking.messages import (
@@ -34,7 +35,11 @@ def opened_entry(spec: SweepSpec, sweep: SweepRecord, generation: int) -> Outbox
         sweep=sweep.name,
         experiment=spec.tracking.experiment,
         parameters=parameters | {"budget.trials": str(spec.budget.trials)},
-        tags={"noise_search.version": noise_search.__version__, "noise_search.identity": sweep.digest},
+        tags={
+            "noise_search.version": noise_search.__version__,
+            "noise_search.identity": sweep.digest,
+            "noise_search.suite": ", ".join(filter(None, (spec.suite.name, uncalibrated(sweep.config["suite"])))),
+        },
         started_ms=milliseconds(datetime.now(UTC)),
     )
     return OutboxEntry(f"opened {generation}", message.kind, message.to_payload())

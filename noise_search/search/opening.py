@@ -21,7 +21,8 @@ from noise_search.tracking.mirror import Mirror
 from noise_search.tracking.mlflow_sink import MlflowSink
 from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
 from noise_search.training import Resolved, Setup, Workbench, make_workbench
-from noise_search.training.modes import refuse_unfusable, resolve_modes, slots_are_bitwise
+from noise_search.training.fusability import refuse_unfusable
+from noise_search.training.modes import resolve_modes, slots_are_bitwise
 
 _log = logging.getLogger(__name__)
 MIRROR_SECONDS = 120.0  # how long a sweep that ends waits for its mirror

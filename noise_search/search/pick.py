@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 import noise_search
+from noise_search.corruptions.suites import uncalibrated
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.policy import Card, policy_from_list
 from noise_search.search.fronts import FrontRow
@@ -40,7 +41,7 @@ def make_card(sweep: SweepRecord, row: FrontRow, rule: str) -> Card:
     context = {
         "modality": sweep.identity["data.modality"],
         "input_range": sweep.identity["data.input_range"],
-        "data": config["data"]["name"],
+        "data": sweep.identity["data.name"],
         "data_digest": sweep.identity["data.digest"],
         "model": dict(config["model"]),
         "epochs": config["train"]["epochs"],
@@ -48,6 +49,7 @@ def make_card(sweep: SweepRecord, row: FrontRow, rule: str) -> Card:
         "optimizer": {key: config["optimizer"][key] for key in ("name", "lr", "weight_decay", "lr_schedule")},
         "seed": config["seed"],
         "suite": sweep.identity["suite.digest"],
+        **({"suite_note": note} if (note := uncalibrated(config["suite"])) else {}),
         "sweep": sweep.name,
         "trial": row.trial,
         "rule": rule,

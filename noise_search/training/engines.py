@@ -39,8 +39,7 @@ def fused_engine(model: nn.Module) -> Engine:
     def loss(
         parameters: Tensors, buffers: Tensors, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        updated = dict(buffers)
-        logits = functional_call(model, (dict(parameters), updated), (inputs,))
+        logits, updated = _forward(model, parameters, buffers, inputs)
         return soft_cross_entropy(logits, targets), updated
 
     together = vmap(grad_and_value(loss, has_aux=True), randomness="same")
@@ -57,16 +56,27 @@ def looped_engine(model: nn.Module) -> Engine:
 
     def gradients(parameters: Tensors, buffers: Tensors, inputs: Tensor, targets: Tensor) -> Gradients:
         own = {name: value[0].detach().requires_grad_() for name, value in parameters.items()}
-        updated = {name: value[0].clone() for name, value in buffers.items()}
-        loss = soft_cross_entropy(functional_call(model, (own, updated), (inputs[0],)), targets[0])
+        before = {name: value[0].clone() for name, value in buffers.items()}
+        logits, updated = _forward(model, own, before, inputs[0])
+        loss = soft_cross_entropy(logits, targets[0])
         gradient = torch.autograd.grad(loss, list(own.values()), materialize_grads=True)
         return Gradients(
             loss.detach()[None],
             {name: value[None] for name, value in zip(own, gradient, strict=True)},
-            {name: value[None] for name, value in updated.items()},
+            {name: value.detach()[None] for name, value in updated.items()},
         )
 
     return gradients
+
+
+def _forward(
+    model: nn.Module, parameters: Tensors, buffers: Tensors, inputs: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits, and buffers as the pass left them, changed in place or put anew."""
+    # One dictionary: only then does torch write back into it what a module has put in a buffer's place.
+    values = {**parameters, **buffers}
+    logits = functional_call(model, values, (inputs,))
+    return logits, {name: values[name] for name in buffers}
 
 
 def clip_per_trial(gradients: Tensors, limit: float | None) -> tuple[dict[str, Tensor], Tensor]:

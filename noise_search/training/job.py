@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from noise_search.corruptions.suites import Suite
-from noise_search.data import DATASETS, Dataset, Split
-from noise_search.errors import CallerError
+from noise_search.data import Dataset, Split, load
+from noise_search.errors import CallerError, raise_if_any
 from noise_search.evaluation import Yardstick, make_yardstick
-from noise_search.models import build_model
+from noise_search.models import build_model, forward_mistakes
 from noise_search.optimizers import make_optimizer
 from noise_search.policy import Policy
 from noise_search.spec import DataSpec, ModelSpec, OptimizerSpec, TrainSpec
@@ -110,14 +110,16 @@ def make_workbench(setup: Setup, *, dataset: Dataset | None = None, dtype: torch
         dtype: Of inputs and parameters; float64 for comparisons with an oracle.
 
     Raises:
-        CallerError: When torch refuses the optimiser's options, or a batch would hold a single sample, which
-            batch norm cannot take.
+        CallerError: When torch refuses the optimiser's options, a batch would hold a single sample, which batch
+            norm cannot take, or the model does not suit the data.
     """
     data = dataset or load_dataset(setup.data)
     device = resolve_device(setup.train.device)
     train, validation = data.train.to(device, dtype), data.validation.to(device, dtype)
     _refuse_batches_of_one(len(train), setup.train.batch_size)
     model = skeleton(setup, data).to(device, dtype)
+    if setup.model.target is not None:
+        raise_if_any(forward_mistakes(model, train.inputs, data.classes))
     make_optimizer(setup.optimizer, model.parameters())  # refuses bad options here, before anything is written
     yardstick = make_yardstick(setup.suite, validation, data.classes)
     return Workbench(
@@ -135,13 +137,21 @@ def _refuse_batches_of_one(samples: int, batch_size: int) -> None:
 
 
 def load_dataset(spec: DataSpec) -> Dataset:
-    """Load the data set that `spec` names."""
-    return DATASETS[spec.name].load(split_seed=spec.split_seed)
+    """Load the data set that `spec` names; the last one is kept, see `data.load`."""
+    return load(spec)
 
 
 def skeleton(setup: Setup, data: Dataset, *, seed: int = 0) -> nn.Module:
     """Model of a sweep with initial weights of `seed`, on the CPU in float32."""
-    return build_model(setup.model.name, setup.model.parameters, data.statistics, seed=seed)
+    model = setup.model
+    return build_model(
+        model.name,
+        model.parameters,
+        data.statistics,
+        seed=seed,
+        target=model.target,
+        normalise=model.normalise,
+    )
 
 
 def resolve_device(name: str) -> torch.device:

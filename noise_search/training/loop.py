@@ -5,7 +5,9 @@ for epoch in from_epoch .. to_epoch:
         inputs, targets <- every input and target noise        (noises.noisy_batch)
         weights'        <- every weight noise                  (noises.noisy_weights)
         gradients       <- at weights', fused or one trial     (engines)
-        clip each trial's gradient; mask members that diverged
+        clip each trial's gradient
+        gradients       <- every gradient noise                (noises.noisy_gradients)
+        mask members that diverged
         optimiser step on the clean weights
     score on the yardstick where the epoch asks for it         (evaluation)
 """
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from noise_search.evaluation import Scores, fused_logits, looped_logits, score, weight_robustness
 from noise_search.metrics import above_chance
-from noise_search.noises import Batch, CohortTerm, noisy_batch, noisy_weights
+from noise_search.noises import Batch, CohortTerm, noisy_batch, noisy_gradients, noisy_weights
 from noise_search.optimizers import learning_rates, make_optimizer
 from noise_search.policy import cohort_terms
 from noise_search.seeds import generator, stable_hash
@@ -173,7 +175,6 @@ def make_trainer(
         [member.policy for member in members],
         seeds=seeds,
         steps=steps,
-        device=workbench.device,
         dtype=workbench.dtype,
     )
     rates = learning_rates(setup.optimizer, steps)
@@ -211,8 +212,9 @@ def _step(
     weights = noisy_weights(cohort.parameters, terms, step=step)
     losses, gradients, buffers = engine(weights, cohort.buffers, batch.inputs, batch.targets)
     clipped, norms = clip_per_trial(gradients, train.clip)
+    noisy = noisy_gradients(clipped, terms, step=step)
     cohort.alive &= losses.isfinite() & norms.isfinite()
-    for parameter, gradient in zip(cohort.parameters.values(), masked(clipped, cohort.alive).values(), strict=True):
+    for parameter, gradient in zip(cohort.parameters.values(), masked(noisy, cohort.alive).values(), strict=True):
         parameter.grad = gradient
     cohort.buffers = buffers
     cohort.optimizer.param_groups[0]["lr"] = rate

@@ -10,10 +10,10 @@ from dataclasses import replace
 import torch
 
 from noise_search.data import Split
-from noise_search.errors import CallerError
 from noise_search.evaluation import fused_logits, looped_logits, score
 from noise_search.policy import Policy, Term
 from noise_search.spec import Mode
+from noise_search.training.fusability import refuse_unfusable, unfusable, unfusable_scoring
 from noise_search.training.job import Member, Resolved, Workbench
 from noise_search.training.loop import make_trainer, open_cohort
 from noise_search.training.state import unstack
@@ -37,29 +37,17 @@ def resolve_modes(workbench: Workbench, mode: Mode, score_mode: Mode, *, width: 
         CallerError: When fused is asked for and the model refuses it.
     """
     refuse_unfusable(workbench, mode, score_mode)
-    if reason := unfusable(workbench):
+    if mode != "looped" and (reason := unfusable(workbench)):
         _log.warning("trials train one after another: %s", reason)
         return "looped", "looped"
     training = mode if mode != "auto" else _faster(lambda way: _time_training(workbench, way, width))
     if training == "looped":
         return "looped", "looped"  # a cohort of one: nothing to score together
+    if score_mode != "looped" and (reason := unfusable_scoring(workbench)):
+        _log.warning("trials are scored one after another: %s", reason)
+        return training, "looped"
     scoring = score_mode if score_mode != "auto" else _faster(lambda way: _time_scoring(workbench, way, width))
     return training, scoring
-
-
-def refuse_unfusable(workbench: Workbench, mode: Mode, score_mode: Mode) -> None:
-    """Refuse `fused` for a model that cannot be fused, by a `CallerError` with the reason."""
-    if "fused" in (mode, score_mode) and (reason := unfusable(workbench)):
-        raise CallerError(f"train.mode: expected looped or auto for this model, got fused: {reason}")
-
-
-def unfusable(workbench: Workbench) -> str | None:
-    """Why the model cannot train under `vmap`, in one line; None when it can."""
-    try:
-        _train_epoch(_shortened(workbench, "fused", 1), 2)
-    except (RuntimeError, ValueError, NotImplementedError) as error:
-        return str(error).strip().splitlines()[0]
-    return None
 
 
 def slots_are_bitwise(workbench: Workbench) -> bool:

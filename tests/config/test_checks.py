@@ -15,10 +15,12 @@ from noise_search.config import build, check, compose
 from noise_search.corruptions.suites import suite_digest
 from noise_search.errors import CallerError
 from noise_search.models import CnnParameters, MlpParameters
+from noise_search.noises import NOISES
 from noise_search.optimizers import OPTIMIZERS, make_optimizer
 from noise_search.spec import DataSpec, ObjectiveSpec, OptimizerSpec, Range, SweepSpec, TrainSpec
 
 Config = dict[str, Any]
+WEIGHTS = sorted([*NOISES["weights"], "none"])
 
 
 @cache
@@ -49,7 +51,7 @@ def test_the_shipped_configuration_makes_a_sweep() -> None:
     assert spec.data == DataSpec("digits", 0)
     assert spec.model.parameters == CnnParameters((16, 32), 64, "group")
     assert spec.optimizer == OptimizerSpec("adamw", 0.005, 0.01, (), "cosine", 0.05, 0.0)
-    assert spec.train == TrainSpec(30, 64, 1.0, 5, "fused", "looped", "auto", None)
+    assert spec.train == TrainSpec(30, 64, 1.0, 5, "fused", "looped", "auto", 1)
     assert spec.objective == ObjectiveSpec("combined", 0.5)
     assert (spec.budget.trials, spec.driver.cohort, spec.sampler.batch) == (32, 16, 8)
     assert (spec.controls.constants, spec.controls.random) == (6, 2)
@@ -163,7 +165,7 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     "a name that is a number": ({"name": 7}, [f"{NAME} 7"]),
     "unknown data": (
         {"data.name": "digit"},
-        ["data.name: expected one of ['digits'], got 'digit'; did you mean 'digits'?"],
+        ["data.name: expected one of ['digits', 'fashion_mnist'], got 'digit'; did you mean 'digits'?"],
     ),
     "a negative split seed": (
         {"data.split_seed": -1},
@@ -171,11 +173,20 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     ),
     "an unknown model": (
         {"model.name": "cn"},
-        ["model.name: expected one of ['cnn', 'mlp'], got 'cn'; did you mean 'cnn'?"],
+        ["model.name: expected one of ['cnn', 'gru', 'mlp', 'resnet', 'transformer'], got 'cn'; did you mean 'cnn'?"],
     ),
-    "a model that is a list": ({"model.name": ["cnn"]}, ["model.name: expected one of ['cnn', 'mlp'], got ['cnn']"]),
-    "a model without a name": ({"model": {}}, ["model.name: expected one of ['cnn', 'mlp'], got None"]),
-    "no model": ({"model": None}, ["model.name: expected one of ['cnn', 'mlp'], got None"]),
+    "a model that is a list": (
+        {"model.name": ["cnn"]},
+        ["model.name: expected one of ['cnn', 'gru', 'mlp', 'resnet', 'transformer'], got ['cnn']"],
+    ),
+    "a model without a name": (
+        {"model": {}},
+        ["model.name: expected one of ['cnn', 'gru', 'mlp', 'resnet', 'transformer'], got None"],
+    ),
+    "no model": (
+        {"model": None},
+        ["model.name: expected one of ['cnn', 'gru', 'mlp', 'resnet', 'transformer'], got None"],
+    ),
     "a parameter of another model": (
         {"model": {"name": "mlp", "hidden": [8], "channels": [8]}},
         ["model: expected one of ['hidden'], got 'channels'"],
@@ -246,7 +257,7 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     ),
     "an unknown noise": (
         {"space.terms.weights.noise": "relativ"},
-        ["space.terms.weights.noise: expected one of ['none', 'relative'], got 'relativ'; did you mean 'relative'?"],
+        [f"space.terms.weights.noise: expected one of {WEIGHTS}, got 'relativ'; did you mean 'relative'?"],
     ),
     "an unknown schedule": (
         {"space.terms.targets.schedule": "cosin"},

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
-from noise_search.config import build, collect, compose, config_folder
+from noise_search.config import check, collect, compose, config_folder
 from noise_search.errors import CallerError
 
 TOP = (
@@ -16,6 +16,7 @@ TOP = (
     "'name', 'objective', 'optimizer', 'sampler', 'seed', 'space', 'stopping', 'store', 'suite', "
     "'tracking', 'train'], got"
 )
+MODELS = "['cnn', 'cnn_bn', 'gru', 'mlp', 'resnet', 'resnet_bn', 'transformer']"
 TRAIN = (
     "train: expected one of ['batch_size', 'clip', 'device', 'epochs', 'mode', 'score_every', 'score_mode', "
     "'threads'], got"
@@ -63,9 +64,29 @@ def every_shipped_choice() -> list[str]:
     return [f"{file.parent.name}={file.stem}" for file in files]
 
 
+NEEDS_FILES = {"data=fashion_mnist", "experiment=fashion_mnist", "suite=fashion_mnist"}
+
+
 @pytest.mark.parametrize("choice", every_shipped_choice())
-def test_every_shipped_choice_composes(choice: str) -> None:
-    assert build(compose([choice])).seed == 0
+def test_every_shipped_choice_composes(choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISE_SEARCH_DATA", str(tmp_path))
+    found = check(compose([choice, *(["data=fashion_mnist"] if choice == "suite=fashion_mnist" else [])]))
+    # Without its files there is one mistake, and it is not in what we ship.
+    files = "data.root: expected a folder with the files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, "
+    assert [mistake[: len(files)] for mistake in found] == [files] * (choice in NEEDS_FILES)
+
+
+def test_the_folder_of_fashion_mnist_is_looked_for_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISE_SEARCH_DATA", "/somewhere")
+    assert compose(["data=fashion_mnist"])["data"]["root"] == "/somewhere/fashion-mnist"
+    monkeypatch.delenv("NOISE_SEARCH_DATA")
+    assert compose(["data=fashion_mnist"])["data"]["root"] == "data/fashion-mnist"
+
+
+def test_an_experiment_changes_what_the_sweep_itself_says_and_the_command_line_both() -> None:
+    train = compose(["experiment=fashion_mnist", "train.threads=1"])["train"]
+    assert (train["epochs"], train["batch_size"], train["mode"], train["threads"]) == (12, 128, "looped", 1)
+    assert compose(["experiment=fashion_mnist"])["suite"]["data"] == "fashion_mnist"
 
 
 def test_composing_leaves_no_trace_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +105,7 @@ def test_a_folder_of_ones_own_adds_choices(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "tiny.yaml").write_text(yaml.safe_dump({"name": "mlp", "hidden": [4]}))
     assert compose(["model=tiny"], config_dir=tmp_path)["model"]["hidden"] == [4]
-    assert mistakes_of("model=tiny") == ["model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'tiny'"]
+    assert mistakes_of("model=tiny") == [f"model: expected one of {MODELS}, got 'tiny'"]
 
 
 def test_a_folder_of_ones_own_that_is_missing_is_told_of(tmp_path: Path) -> None:
@@ -99,12 +120,12 @@ def test_a_folder_of_ones_own_that_is_missing_is_told_of(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model=nope", "model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'nope'"),
-        ("model=cn", "model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'cn'; did you mean 'cnn'?"),
+        ("model=nope", f"model: expected one of {MODELS}, got 'nope'"),
+        ("model=cn", f"model: expected one of {MODELS}, got 'cn'; did you mean 'cnn'?"),
         ("optimizer=lion", "optimizer: expected one of ['adamw', 'sgd'], got 'lion'"),
-        ("suite=nope", "suite: expected one of ['digits'], got 'nope'"),
-        ("data=nope", "data: expected one of ['digits'], got 'nope'"),
-        ("experiment=nope", "experiment: expected one of ['default'], got 'nope'"),
+        ("suite=nope", "suite: expected one of ['digits', 'fashion_mnist', 'literature'], got 'nope'"),
+        ("data=nope", "data: expected one of ['digits', 'fashion_mnist'], got 'nope'"),
+        ("experiment=nope", "experiment: expected one of ['default', 'fashion_mnist'], got 'nope'"),
         ("trian.epochs=3", f"{TOP} 'trian'; did you mean 'train'?"),
         ("train.epoch=3", f"{TRAIN} 'epoch'; did you mean 'epochs'?"),
         ("nope=3", f"{TOP} 'nope'"),
@@ -136,7 +157,7 @@ def test_a_wrong_override_is_told_the_key_the_value_and_what_is_allowed(override
 def test_every_wrong_override_is_told_of_at_once() -> None:
     found = mistakes_of("trian.epochs=3", "model=mlp", "train.epoch=3", "budget.trials=4", "space=nope")
     assert found == [
-        "space: expected one of ['default', 'gaussian'], got 'nope'",
+        "space: expected one of ['default', 'gaussian', 'images'], got 'nope'",
         f"{TOP} 'trian'; did you mean 'train'?",
         f"{TRAIN} 'epoch'; did you mean 'epochs'?",
     ]
@@ -192,4 +213,4 @@ def test_every_mistake_of_a_command_line_is_told_at_once(arguments: list[str], t
 def test_a_wrong_choice_of_a_multirun_is_told_in_one_line() -> None:
     with pytest.raises(CallerError) as error:
         collect(["-m", "model=mlp,nope"], "noise-search sweep")
-    assert error.value.mistakes == ("model: expected one of ['cnn', 'cnn_bn', 'mlp'], got 'nope'",)
+    assert error.value.mistakes == (f"model: expected one of {MODELS}, got 'nope'",)

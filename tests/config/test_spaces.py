@@ -157,10 +157,20 @@ def test_the_defaults_of_every_schedule_make_a_space() -> None:
 # --- whole spaces
 
 
-@pytest.mark.parametrize("name", ["default", "gaussian"])
+@pytest.mark.parametrize("name", ["default", "gaussian", "images"])
 def test_the_shipped_spaces_are_sound(name: str) -> None:
     space = parse_space(compose([f"space={name}"])["space"], modality="images")
     assert space.sites
+
+
+def test_the_space_over_all_image_noises_leaves_none_out_at_the_range_of_the_registry() -> None:
+    space = parse_space(compose(["space=images"])["space"], modality="images")
+    for site in space.sites:
+        known = {name: noise for name, noise in NOISES[site.site].items() if "images" in noise.modalities}
+        assert sorted(site.noises) == sorted(["none", *known])
+        for name, noise in known.items():
+            assert site.branches[name].magnitude == Range(*noise.search, log=noise.log)
+    assert [site.site for site in space.sites] == list(NOISES)
 
 
 def test_the_space_of_the_documentation_is_read_as_it_says() -> None:

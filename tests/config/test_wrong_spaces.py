@@ -98,8 +98,8 @@ BAD_BODIES: dict[str, tuple[Node, list[str]]] = {
         [f"{AT}.noise: expected one of {INPUTS}, got 'gausian'; did you mean 'gaussian'?"],
     ),
     "an unknown noise among others": (
-        {"noise": {"choices": ["none", "shot"]}},
-        [f"{AT}.noise: expected one of {INPUTS}, got 'shot'"],
+        {"noise": {"choices": ["none", "fog"]}},
+        [f"{AT}.noise: expected one of {INPUTS}, got 'fog'"],
     ),
     "no noise": ({"noise": None}, [f"{AT}.noise: expected one of {INPUTS}, got None"]),
     "no choice": ({"noise": {"choices": []}}, [f"{AT}.noise.choices: expected a list with at least one entry, got []"]),

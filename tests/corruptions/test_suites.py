@@ -18,6 +18,7 @@ from noise_search.corruptions.suites import (
     families,
     suite_digest,
     suite_from_mapping,
+    uncalibrated,
 )
 from noise_search.errors import CallerError
 from noise_search.seeds import generator
@@ -85,6 +86,17 @@ def test_a_suite_is_read_with_everything_its_mapping_says() -> None:
 
 def test_a_suite_survives_being_written_as_yaml() -> None:
     assert suite_from_mapping(yaml.safe_load(yaml.safe_dump(node())), "suite") == suite_from_mapping(node(), "suite")
+
+
+def test_published_strengths_need_no_measurement_and_are_told_of() -> None:
+    assert uncalibrated(node()) == ""
+    changed = node()
+    changed["kinds"][1].update(calibrated=False, achieved=[])
+    assert suite(changed).kinds[1].achieved == ()
+    assert uncalibrated(changed) == "uncalibrated: published strengths for speckle"
+    for kind in changed["kinds"]:
+        kind.update(calibrated=False, achieved=[])
+    assert uncalibrated(changed) == "uncalibrated: published strengths"
 
 
 def test_families_list_their_kinds_in_the_order_of_the_suite() -> None:
@@ -188,7 +200,11 @@ EDITS: dict[str, tuple[Callable[[Node], object], str]] = {
     ),
     "achieved without a number": (
         lambda n: n["kinds"][0].update(achieved=[1, 1, 1, 1, None]),
-        "suite.kinds[0].achieved: expected 5 numbers, got [1, 1, 1, 1, None]",
+        "suite.kinds[0].achieved: expected 5 numbers, or none where nothing was measured, got [1, 1, 1, 1, None]",
+    ),
+    "a calibrated kind that nobody measured": (
+        lambda n: n["kinds"][0].update(achieved=[]),
+        "suite.kinds[0].achieved: expected 5 numbers, for the kind is calibrated, got none",
     ),
     "no weight strengths": (
         lambda n: n["weights"].update(strengths=[]),

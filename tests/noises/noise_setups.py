@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noise_search.noises import NOISES, Batch, Noise, noisy_batch, noisy_weights
+from noise_search.noises import NOISES, Batch, Noise, noisy_batch, noisy_gradients, noisy_weights
 from noise_search.policy import Policy, Term, cohort_terms
 from noise_search.seeds import generator
 
 BATCH, CLASSES, STEPS = 32, 5, 400
 IMAGE = (2, 3, 4)
+PARAMETERS = {"weights": noisy_weights, "gradients": noisy_gradients}  # sites with a magnitude for the whole batch
 Values = dict[str, Tensor]
 Key = tuple[str, str]
 
@@ -39,11 +40,21 @@ class SetUp:
 
 # One line for each noise in NOISES.
 SETUPS: dict[Key, SetUp] = {
-    ("inputs", "gaussian"): SetUp(strong=0.5),
     # a permutation leaves one sample of a batch in its place on average
     ("inputs", "mixup"): SetUp(strong=2.0, linear=False, cuts=False, spared=1 / BATCH),
+    ("inputs", "cutmix"): SetUp(strong=100.0, linear=False, cuts=False, spared=1 / BATCH),  # boxes of about a half
+    ("inputs", "shot"): SetUp(strong=0.3, linear=False),
+    ("inputs", "speckle"): SetUp(strong=0.5),
+    ("inputs", "gaussian"): SetUp(strong=0.5),
+    ("inputs", "uniform"): SetUp(strong=0.5),
+    ("inputs", "impulse"): SetUp(strong=1.0, linear=False),
+    ("inputs", "erase"): SetUp(strong=0.5, linear=False),
     ("weights", "relative"): SetUp(strong=0.5),
+    ("weights", "additive"): SetUp(strong=0.5),
+    ("weights", "dropconnect"): SetUp(strong=0.5, linear=False),
+    ("targets", "label_flip"): SetUp(strong=1.0, linear=False),
     ("targets", "label_smoothing"): SetUp(strong=0.3),
+    ("gradients", "gaussian"): SetUp(strong=0.5),
 }
 KEYS: list[Key] = [(site, name) for site, noises in NOISES.items() for name in noises]
 
@@ -70,7 +81,7 @@ def policy(*terms: Term) -> Policy:
 def clean_values(site: str, dtype: torch.dtype, *, members: int = 1, batch: int = BATCH) -> Values:
     """What a noise at `site` acts on, with zeros of both signs in it: a batch, or parameters."""
     rng = generator(0, "clean", site)
-    if site == "weights":
+    if site in PARAMETERS:
         shapes = {"conv.weight": (4, 3, 3, 3), "linear.weight": (12, 6), "bias": (12,), "scale": ()}
         parameters = {name: torch.randn(shape, generator=rng, dtype=torch.float64) for name, shape in shapes.items()}
         return {name: _repeated(_with_zeros(value), members, dtype) for name, value in parameters.items()}
@@ -103,11 +114,9 @@ def run(
 ) -> Values:
     """`values` (members, ...) of a cohort after the noises that each member's policy has at `site`."""
     like = next(iter(values.values()))
-    terms = cohort_terms(
-        policies, seeds=seeds or [0] * len(policies), steps=STEPS, device=like.device, dtype=like.dtype
-    )
-    if site == "weights":
-        return noisy_weights(values, terms, step=step)
+    terms = cohort_terms(policies, seeds=seeds or [0] * len(policies), steps=STEPS, dtype=like.dtype)
+    if site in PARAMETERS:
+        return PARAMETERS[site](values, terms, step=step)
     batch = noisy_batch(
         Batch(values["inputs"], values["targets"]), terms, step=step, full_batch=full_batch, input_range=input_range
     )
@@ -134,11 +143,11 @@ def same_bits(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool
 
 
 def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor], site: str) -> Tensor:
-    """Which units of a member's values changed, bool: samples of a batch, or the parameters as one unit."""
+    """Which units of a member's values changed, by more than rounding: samples of a batch, or the parameters as one."""
     differs = [
-        (before[name] != after[name]).reshape(len(before[name]) if before[name].dim() else 1, -1).any(1)
+        ((before[name] - after[name]).abs() > 1e-5).reshape(len(before[name]) if before[name].dim() else 1, -1).any(1)
         for name in before
     ]
-    if site == "weights":
+    if site in PARAMETERS:
         return torch.stack([part.any() for part in differs]).any().reshape(1)
     return torch.stack(differs).any(0)

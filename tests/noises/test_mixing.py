@@ -18,6 +18,7 @@ KEY = ("inputs", "mixup")
 DRAWS = Draws((3,), "inputs", "mixup", 0, BATCH, BATCH, torch.device("cpu"), torch.float64)
 # Sample i is the i-th unit vector: after mixing, row i reads its own weight at i and its partner's at the partner.
 UNITS = torch.eye(BATCH, dtype=torch.float64)[None]
+IMAGES = UNITS.reshape(1, BATCH, 1, 4, 8)
 
 
 def alphas(value: float, size: int = BATCH) -> Tensor:
@@ -54,7 +55,7 @@ def test_own_weights_are_the_larger_share_of_a_beta_distribution(alpha: float) -
 def test_partners_are_a_permutation_of_the_batch_at_hand(name: str, size: int) -> None:
     for step in range(20):
         draws = replace(DRAWS, step=step, size=size, noise=name)
-        _, mixing = MIXING_NOISES[name].apply(UNITS[:, :size], alphas(1.0, size), draws)
+        _, mixing = MIXING_NOISES[name].apply(IMAGES[:, :size], alphas(1.0, size), draws)
         assert sorted(mixing.partner[0].tolist()) == list(range(size))
 
 
@@ -67,8 +68,8 @@ def test_every_sample_is_the_partner_of_any_other_equally_often() -> None:
 @EVERY
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_the_weights_of_a_partial_batch_are_the_first_of_the_full_one(name: str, size: int) -> None:
-    full = MIXING_NOISES[name].apply(UNITS, alphas(0.7), DRAWS)[1].own
-    partial = MIXING_NOISES[name].apply(UNITS[:, :size], alphas(0.7, size), replace(DRAWS, size=size))[1].own
+    full = MIXING_NOISES[name].apply(IMAGES, alphas(0.7), DRAWS)[1].own
+    partial = MIXING_NOISES[name].apply(IMAGES[:, :size], alphas(0.7, size), replace(DRAWS, size=size))[1].own
     assert torch.equal(partial, full[:, :size])
 
 

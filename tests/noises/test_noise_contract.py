@@ -10,6 +10,7 @@ import torch
 from noise_setups import (
     BATCH,
     KEYS,
+    PARAMETERS,
     SETUPS,
     STEPS,
     Key,
@@ -32,15 +33,16 @@ from scipy import stats
 from noise_search.noises import NOISES
 from noise_search.policy import Policy
 from noise_search.schedules import Schedule
-from noise_search.seeds import generator
+from noise_search.seeds import Draws, generator
 
 CUT = SetUp(strong=1.0)
 EVERY = pytest.mark.parametrize("key", KEYS, ids=".".join)
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-WITH_LEVEL = pytest.mark.parametrize("key", [key for key in KEYS if "level" in entry(key).knobs], ids=".".join)
-WITH_BOTH = pytest.mark.parametrize(
-    "key", [key for key in KEYS if key[0] != "weights" and entry(key).knobs == {"fraction", "level"}], ids=".".join
-)
+LEVELLED = [key for key in KEYS if "level" in entry(key).knobs]
+WITH_LEVEL = pytest.mark.parametrize("key", LEVELLED, ids=".".join)
+LINEAR = [key for key in LEVELLED if SETUPS.get(key, CUT).linear]
+LINEAR_WITH_LEVEL = pytest.mark.parametrize("key", LINEAR, ids=".".join)
+LINEAR_WITH_BOTH = pytest.mark.parametrize("key", [key for key in LINEAR if key[0] not in PARAMETERS], ids=".".join)
 WITH_FRACTION = pytest.mark.parametrize("key", [key for key in KEYS if "fraction" in entry(key).knobs], ids=".".join)
 
 
@@ -96,6 +98,32 @@ def test_a_schedule_at_0_changes_no_bit_beside_members_that_are_noisy(key: Key) 
     assert all(torch.equal(bits(noisy[name][1]), bits(clean[name][1])) for name in clean)
     on = run(key[0], [late], clean_values(key[0], torch.float32), step=STEPS // 2)
     assert not all(torch.equal(on[name][0], clean[name][1]) for name in clean)
+
+
+@EVERY
+@DTYPES
+def test_magnitude_0_changes_no_bit_of_a_sample_or_trial_beside_others_that_are_noisy(
+    key: Key, dtype: torch.dtype
+) -> None:
+    clean = clean_values(key[0], dtype, members=2)
+    shape = (2,) if key[0] in PARAMETERS else (2, BATCH)
+    strong = torch.full(shape, set_up(key).strong, dtype=dtype)
+    strong[..., ::2] = 0.0  # every other sample, or the first trial
+    draws = Draws((0, 1), *key, 3, BATCH, BATCH, torch.device("cpu"), dtype)
+    kept = strong == 0
+    for name, value in applied(key, clean, strong, draws).items():
+        assert torch.equal(bits(value[kept]), bits(clean[name][kept]))
+        assert value.dim() < 3 or not torch.equal(value[~kept], clean[name][~kept])
+
+
+def applied(key: Key, clean: Values, strong: torch.Tensor, draws: Draws) -> Values:
+    """What a noise makes of what it acts on, outside any cohort."""
+    noise = entry(key).apply
+    if key[0] in PARAMETERS:
+        noisy: Values = noise(clean, strong, draws)
+        return noisy
+    outcome = noise(clean[key[0]], strong, draws)
+    return {key[0]: outcome[0] if isinstance(outcome, tuple) else outcome}
 
 
 @EVERY
@@ -168,7 +196,7 @@ def test_a_strong_noise_does_something(key: Key) -> None:
 
 @EVERY
 def test_the_same_key_gives_the_same_noise_and_another_step_or_seed_another(key: Key) -> None:
-    half = 0.5 if key[0] != "weights" else 1.0  # who is chosen is a draw too, for noises without any other
+    half = 0.5 if key[0] not in PARAMETERS else 1.0  # who is chosen is a draw too, for noises without any other
     noise = term(key, set_up(key).strong, half)
     first = run_alone(key, noise, step=3, seed=1)
     assert same_bits(first, run_alone(key, noise, step=3, seed=1))
@@ -185,7 +213,7 @@ def test_global_generators_are_not_touched(key: Key) -> None:
 
 # Mixing finds its partners in the batch at hand: see test_mixing.
 @pytest.mark.parametrize(
-    "key", [key for key in KEYS if key[0] != "weights" and SETUPS.get(key, CUT).cuts], ids=".".join
+    "key", [key for key in KEYS if key[0] not in PARAMETERS and SETUPS.get(key, CUT).cuts], ids=".".join
 )
 @pytest.mark.parametrize("size", [1, 2, BATCH - 1])
 def test_a_partial_batch_gets_the_first_of_the_full_batchs_draws(key: Key, size: int) -> None:
@@ -208,7 +236,7 @@ def neighbours(key: Key) -> list[Policy]:
 def members_own(site: str, members: int) -> Values:
     """Values of a cohort; parameters differ from member to member, batches do not."""
     clean = clean_values(site, torch.float32, members=members)
-    if site != "weights":
+    if site not in PARAMETERS:
         return clean
     return {
         name: value * torch.arange(1, members + 1).reshape(-1, *[1] * (value.dim() - 1))
@@ -230,7 +258,7 @@ def test_a_members_numbers_depend_on_no_slot_width_or_neighbour(key: Key, width:
         assert same_bits({name: value[slot : slot + 1] for name, value in beside.items()}, alone)
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key[0] == "weights"], ids=".".join)
+@pytest.mark.parametrize("key", [key for key in KEYS if key[0] in PARAMETERS], ids=".".join)
 @DTYPES
 def test_large_layers_are_the_same_in_any_width_with_several_threads(key: Key, dtype: torch.dtype) -> None:
     layers = torch.randn((5, 300, 200), generator=generator(0, "layers")).to(dtype)
@@ -238,11 +266,12 @@ def test_large_layers_are_the_same_in_any_width_with_several_threads(key: Key, d
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        together = run("weights", [own] * 5, {"w": layers})["w"]
-        alone = [run("weights", [own], {"w": layers[k : k + 1]})["w"][0] for k in range(5)]
+        together = run(key[0], [own] * 5, {"w": layers})["w"]
+        alone = [run(key[0], [own], {"w": layers[k : k + 1]})["w"][0] for k in range(5)]
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(together[k], alone[k]) for k in range(5))
+    assert not torch.equal(together, layers)
 
 
 @EVERY
@@ -286,7 +315,7 @@ def test_fraction_0_chooses_nothing_and_fraction_1_everything(key: Key) -> None:
 @WITH_FRACTION
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.85])
 def test_the_share_of_changed_samples_is_the_fraction(key: Key, fraction: float) -> None:
-    share, units = chosen_share(key, fraction, STEPS if key[0] == "weights" else 100)
+    share, units = chosen_share(key, fraction, STEPS if key[0] in PARAMETERS else 200)
     expected = fraction * (1 - set_up(key).spared)
     assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / units))
 
@@ -303,15 +332,27 @@ def test_a_larger_fraction_chooses_the_same_samples_and_more(key: Key) -> None:
 
 
 @WITH_LEVEL
+def test_level_uniform_is_the_noise_at_the_magnitude_times_the_draw_that_its_key_names(key: Key) -> None:
+    site, batch = key[0], 1 if key[0] in PARAMETERS else BATCH
+    for step in range(20):
+        rng = generator(5, *key, "level", step)
+        level = float(torch.rand(batch, generator=rng, dtype=torch.float64)[0])
+        levelled = run_alone(key, term(key, set_up(key).strong, 1.0, "uniform"), step=step, seed=5)
+        fixed = run_alone(key, term(key, set_up(key).strong * level), step=step, seed=5)
+        name = "linear.weight" if site in PARAMETERS else site
+        first = slice(None) if site in PARAMETERS else 0  # the other samples have levels of their own
+        torch.testing.assert_close(levelled[name][first], fixed[name][first], rtol=1e-12, atol=1e-15)
+
+
+@LINEAR_WITH_LEVEL
 def test_level_uniform_spreads_magnitudes_evenly_up_to_the_fixed_one(key: Key) -> None:
-    assert set_up(key).linear, "the law of levels is read off noises that are linear in their magnitude"
     clean, shares = clean_alone(key), []
-    for step in range(STEPS if key[0] == "weights" else 30):
+    for step in range(STEPS if key[0] in PARAMETERS else 30):
         fixed, uniform = (
             run_alone(key, term(key, set_up(key).strong, 1.0, level), step=step) for level in ("fixed", "uniform")
         )
-        name = "linear.weight" if key[0] == "weights" else key[0]
-        units = 1 if key[0] == "weights" else BATCH
+        name = "linear.weight" if key[0] in PARAMETERS else key[0]
+        units = 1 if key[0] in PARAMETERS else BATCH
         full, part = ((noisy[name] - clean[name]).reshape(units, -1) for noisy in (fixed, uniform))
         shares += ((full * part).sum(1) / full.square().sum(1)).tolist()
         share = torch.tensor(shares[-units:], dtype=torch.float64)[:, None]
@@ -320,7 +361,7 @@ def test_level_uniform_spreads_magnitudes_evenly_up_to_the_fixed_one(key: Key) -
     assert stats.kstest(shares, "uniform").pvalue > 0.001
 
 
-@WITH_BOTH
+@LINEAR_WITH_BOTH
 def test_who_is_chosen_and_how_strongly_are_independent_draws(key: Key) -> None:
     clean, sizes = clean_alone(key), []
     for step in range(60):

@@ -6,10 +6,23 @@ import pytest
 import torch
 from oracle import Trained, train_alone
 from torch import Tensor
-from training_examples import ADAMW, EVERY_NOISE, NESTEROV, NO_NOISE, POLICIES, SHIPPED, bench, dataset, members, run
+from training_examples import (
+    ADAMW,
+    EVERY_NOISE,
+    NESTEROV,
+    NO_NOISE,
+    POLICIES,
+    SHIPPED,
+    bench,
+    curve,
+    dataset,
+    members,
+    run,
+)
 
 from noise_search.models import CnnParameters, MlpParameters
-from noise_search.policy import policy_to_list
+from noise_search.noises import NOISES
+from noise_search.policy import Policy, Term, policy_to_list
 from noise_search.spec import ModelSpec, OptimizerSpec
 from noise_search.training import Resolved, Result
 
@@ -21,7 +34,32 @@ SMALL = {
     "cnn batch": ModelSpec("cnn", CnnParameters((8, 16), 32, "batch")),
 }
 OPTIMIZERS = {"adamw": ADAMW, "sgd": NESTEROV}
-COHORT = members([EVERY_NOISE, *POLICIES[1:4], EVERY_NOISE], seeds=[0, 0, 3, 0, 3])
+# Every noise of the registry at once, with every knob it has.
+CATALOGUE = Policy(
+    (
+        Term("inputs", "mixup", 0.8, 0.5, schedule=curve("cosine", a=1.0, b=0.2, start=0.1, stop=0.9)),
+        Term("inputs", "cutmix", 1.0, 0.5, schedule=curve("linear", a=0.5, b=1.0, start=0.0, stop=1.0)),
+        Term("inputs", "shot", 0.1, 0.6, "uniform", curve("linear", a=0.0, b=1.0, start=0.0, stop=0.7)),
+        Term("inputs", "speckle", 0.4, 0.6, "uniform", curve("cosine", a=0.2, b=1.0, start=0.0, stop=1.0)),
+        Term("inputs", "gaussian", 0.2, 0.5, "uniform", curve("window", start=0.1, stop=0.9)),
+        Term("inputs", "uniform", 0.2, 0.7),
+        Term("inputs", "impulse", 0.2, 0.6, "uniform", curve("linear", a=1.0, b=0.0, start=0.0, stop=1.0)),
+        Term("inputs", "erase", 0.3, 0.5, "uniform"),
+        Term("weights", "relative", 0.05, 0.8, "uniform", curve("window", start=0.2, stop=0.9)),
+        Term("weights", "additive", 0.02, 0.7, "uniform"),
+        Term(
+            "weights", "dropconnect", 0.2, level="uniform", schedule=curve("cosine", a=0.0, b=1.0, start=0.0, stop=1.0)
+        ),
+        Term("targets", "label_flip", 0.2, schedule=curve("linear", a=0.2, b=1.0, start=0.0, stop=0.5)),
+        Term("targets", "label_smoothing", 0.2, 0.5, "uniform"),
+        Term("gradients", "gaussian", 0.3, 0.7, "uniform", curve("linear", a=1.0, b=0.1, start=0.0, stop=1.0)),
+    )
+)
+# Trials of which each has other noises: every third of the catalogue, three times.
+THIRDS = tuple(Policy(CATALOGUE.terms[first::3]) for first in range(3))
+COHORT = members(
+    [EVERY_NOISE, *POLICIES[1:4], EVERY_NOISE, CATALOGUE, *THIRDS, CATALOGUE], seeds=[0, 0, 3, 0, 3, 3, 0, 3, 0, 0]
+)
 
 cases = pytest.mark.parametrize(
     ("model", "optimizer"), [(model, optimizer) for model in SMALL for optimizer in OPTIMIZERS]
@@ -62,6 +100,12 @@ def values_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     assert one.keys() == other.keys()
     return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+def test_the_comparison_has_every_noise_of_the_registry() -> None:
+    assert [(term.site, term.noise) for term in CATALOGUE.terms] == [
+        (site, name) for site, noises in NOISES.items() for name in noises
+    ]
 
 
 @cases

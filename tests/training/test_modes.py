@@ -11,7 +11,8 @@ from training_examples import SHIPPED, assert_same, bench, differing_keys, fresh
 from noise_search.errors import CallerError
 from noise_search.spec import Mode
 from noise_search.training import Resolved, Workbench
-from noise_search.training.modes import _faster, resolve_modes, slots_are_bitwise, unfusable
+from noise_search.training.fusability import unfusable
+from noise_search.training.modes import _faster, resolve_modes, slots_are_bitwise
 
 models = pytest.mark.parametrize("model", SHIPPED)
 

@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from noise_search.models import MODELS, CnnParameters, InputStatistics, MlpParameters, build_model
+from noise_search.models import (
+    MODELS,
+    CnnParameters,
+    GruParameters,
+    InputStatistics,
+    MlpParameters,
+    ResnetParameters,
+    TransformerParameters,
+    build_model,
+)
 from noise_search.seeds import generator
 
 STATISTICS = InputStatistics(shape=(1, 8, 8), classes=10, mean=0.3, std=0.4)
@@ -18,6 +27,12 @@ PARAMETERS: list[tuple[str, Any]] = [
     ("cnn", CnnParameters()),
     ("cnn", CnnParameters(norm="batch")),
     ("cnn", CnnParameters(channels=(2, 6, 4), hidden=8)),
+    ("resnet", ResnetParameters()),
+    ("resnet", ResnetParameters(channels=(4, 6, 8), blocks=2, norm="batch")),
+    ("gru", GruParameters()),
+    ("gru", GruParameters(width=6, layers=2)),
+    ("transformer", TransformerParameters()),
+    ("transformer", TransformerParameters(patch=2, width=8, heads=2, layers=1)),
 ]
 SHIPPED = pytest.mark.parametrize(("name", "parameters"), PARAMETERS, ids=str)
 
