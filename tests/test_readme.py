@@ -48,7 +48,6 @@ PYTHON = {'["model=mlp", "budget.trials=64"]': repr([f"{key}={value}" for key, v
 FILES = [block for block in BLOCKS if block.file]
 FASHION = "experiment=fashion_mnist"
 PLANNED = {
-    *("speckle", "shot", "impulse", "uniform", "erase", "cutmix", "additive", "dropconnect", "label_flip"),
     *("power", "exponential", "steps", "warmup_hold", "cyclic", "knots", "table"),
 }
 AWAITED = ("train", "ui", "rm", "doctor")  # run as soon as the command line has them
