@@ -157,7 +157,7 @@ def test_every_command_and_python_block_of_the_readme_runs_one_after_another(
 @pytest.mark.slow
 def test_the_sweep_on_real_images_runs(folder: Path, real_data: Path) -> None:
     (words,) = (words for block in BLOCKS for words in commands(block) if FASHION in words)
-    images = {"data.root=FOLDER": f"data.root={real_data / 'fashion-mnist'}", "data.limit=10000": "data.limit=1000"}
+    images = {"data.root=FOLDER": f"data.root={real_data / 'fashion-mnist'}", "data.limit=10000": "data.limit=400"}
     run(tuple(images.get(word, word) for word in words), None)
     (one,) = noise_search.statuses(store=folder / "noise_search_runs")
     assert (one["state"], one["trials"]["complete"]) == ("complete", 2)
