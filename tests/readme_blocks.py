@@ -37,11 +37,13 @@ def blocks(text: str) -> list[Block]:
 
 
 def commands(block: Block) -> list[tuple[str, ...]]:
-    """Words of every command of a bash block, comments left out.
+    """Words of every command of a bash block, comments left out; none of another block.
 
     >>> commands(Block("bash", None, "noise-search list noises  # all\\n\\n# no more\\n"))
     [('noise-search', 'list', 'noises')]
     """
+    if block.language != "bash":
+        return []
     lines = [tuple(shlex.split(line, comments=True)) for line in block.text.splitlines()]
     return [words for words in lines if words]
 
