@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 from noise_search.metrics import combined, relative_corruption_error
 from noise_search.policy import Policy, policy_from_list, policy_to_list
@@ -27,6 +27,7 @@ from noise_search.training import Job, Member, Result
 
 NO_NOISE_CONTROL = "no_noise"
 DIVERGED = "diverged: loss or gradient was not finite"
+Best = tuple[float, int]  # score and number of a trial
 
 
 class Reporter(Protocol):
@@ -47,9 +48,10 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
     _recover(opened)
     _add_controls(opened)
     reporter.begin(*_work(opened))
+    best = _best_stored(opened)
     while job := _next_members(opened):
-        _run(opened, job, reporter)
-        reporter.message(_best_so_far(opened))
+        best = _better(best, _run(opened, job, reporter))
+        reporter.message("controls" if best is None else f"best {best[0]:.3f} (trial {best[1]})")
 
 
 def _recover(opened: OpenSweep) -> None:
@@ -62,15 +64,16 @@ def _recover(opened: OpenSweep) -> None:
             if number not in known
         ]
     )
-    _tell(opened, opened.store.members(opened.sweep.id))
+    _tell(opened)
     if opened.mirror is not None:
         opened.writer.enqueue(_entries_of_untracked_runs(opened))
 
 
 def _entries_of_untracked_runs(opened: OpenSweep) -> list[OutboxEntry]:
-    results = opened.store.latest_results(opened.sweep.id)
+    left = unmirrored(opened.store, opened.sweep.id)
+    results = opened.store.latest_results(opened.sweep.id, member_ids=[member.id for member in left])
     entries = []
-    for member in unmirrored(opened.store, opened.sweep.id):
+    for member in left:
         found = results[member.id]
         result = NewResult(
             member_id=member.id,
@@ -119,7 +122,7 @@ def _next_members(opened: OpenSweep) -> list[MemberRecord]:
 
 
 def _waiting(opened: OpenSweep) -> list[MemberRecord]:
-    return [member for member in opened.store.members(opened.sweep.id) if member.state == "waiting"]
+    return opened.store.members(opened.sweep.id, states=["waiting"])
 
 
 def _may_ask(opened: OpenSweep, waiting: Sequence[MemberRecord]) -> bool:
@@ -145,7 +148,8 @@ def _new_trial(number: int, parameters: Mapping[str, object], policy: Policy) ->
     return NewMember(number, None, dict(parameters), policy_to_list(policy))
 
 
-def _run(opened: OpenSweep, members: Sequence[MemberRecord], reporter: Reporter) -> None:
+def _run(opened: OpenSweep, members: Sequence[MemberRecord], reporter: Reporter) -> list[Best]:
+    """Train, store and tell one job; returns the scores of its trials."""
     spec, epochs = opened.spec, opened.spec.train.epochs
     job_id = opened.writer.start_job([member.id for member in members], from_epoch=0, to_epoch=epochs)
     slots = tuple(Member(str(member.id), policy_from_list(member.policy), spec.seed) for member in members)
@@ -165,9 +169,14 @@ def _run(opened: OpenSweep, members: Sequence[MemberRecord], reporter: Reporter)
         samples_scored=_samples_scored(opened, results),
         seconds=seconds,
     )
-    _tell(opened, opened.store.members(opened.sweep.id))
+    _tell(opened)
     if opened.mirror is not None:
         opened.mirror.wake()
+    return [
+        (outcome.scores["score"], member.number)
+        for member, outcome in zip(members, outcomes, strict=True)
+        if member.number is not None
+    ]
 
 
 def _outcomes(opened: OpenSweep, members: Sequence[MemberRecord], results: Sequence[Result]) -> list[NewResult]:
@@ -195,8 +204,9 @@ def _control_cells(
     for member, result in zip(members, results, strict=True):
         if member.control == NO_NOISE_CONTROL:
             return result.cells
-    control = next(m for m in opened.store.members(opened.sweep.id) if m.control == NO_NOISE_CONTROL)
-    return opened.store.latest_results(opened.sweep.id)[control.id].cells
+    control = opened.store.find_control(opened.sweep.id, NO_NOISE_CONTROL)
+    assert control is not None  # the driver adds it before any job
+    return opened.store.latest_results(opened.sweep.id, member_ids=[control.id])[control.id].cells
 
 
 def _scores(opened: OpenSweep, result: Result, control: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -220,13 +230,14 @@ def _samples_scored(opened: OpenSweep, results: Sequence[Result]) -> int:
     return samples
 
 
-def _tell(opened: OpenSweep, members: Sequence[MemberRecord]) -> None:
+def _tell(opened: OpenSweep) -> None:
     """Tell Optuna every outcome it does not know yet, in trial order."""
-    untold = [m for m in members if m.number is not None and not m.told and m.state in ("complete", "infeasible")]
+    finished = opened.store.members(opened.sweep.id, states=["complete", "infeasible"], told=False)
+    untold = [member for member in finished if member.number is not None]
     if not untold:
         return
     opened.writer.renew()
-    results = opened.store.latest_results(opened.sweep.id)
+    results = opened.store.latest_results(opened.sweep.id, member_ids=[member.id for member in untold])
     for member in untold:
         assert member.number is not None
         score = results[member.id].scores["score"]
@@ -234,11 +245,12 @@ def _tell(opened: OpenSweep, members: Sequence[MemberRecord]) -> None:
     opened.writer.mark_told([member.id for member in untold])
 
 
-def _best_so_far(opened: OpenSweep) -> str:
+def _best_stored(opened: OpenSweep) -> Best | None:
+    """Best trial of earlier runs of the sweep."""
     results = opened.store.latest_results(opened.sweep.id)
     trials = [member for member in opened.store.members(opened.sweep.id) if member.number is not None]
-    scored = [(results[member.id].scores["score"], member.number) for member in trials if member.id in results]
-    if not scored:
-        return "controls"
-    score, number = max(scored)
-    return f"best {score:.3f} (trial {number})"
+    return _better(None, [(results[m.id].scores["score"], cast(int, m.number)) for m in trials if m.id in results])
+
+
+def _better(best: Best | None, found: Sequence[Best]) -> Best | None:
+    return max([*found, *([] if best is None else [best])], default=None)

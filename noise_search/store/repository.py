@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -108,22 +108,46 @@ class Store:
         with self._reading() as session:
             return [sweep_record(row) for row in session.scalars(select(SweepRow).order_by(SweepRow.id))]
 
-    def members(self, sweep_id: int) -> list[MemberRecord]:
-        """Members of a sweep: controls as they were added, then trials by number."""
+    def members(
+        self, sweep_id: int, *, states: Collection[str] | None = None, told: bool | None = None
+    ) -> list[MemberRecord]:
+        """Members of a sweep: controls as they were added, then trials by number.
+
+        Args:
+            sweep_id: Key of the sweep.
+            states: Only those in one of these states; None for all.
+            told: Only those whose outcome Optuna knows, or does not know; None for all.
+        """
         query = select(MemberRow).where(MemberRow.sweep_id == sweep_id)
+        if states is not None:
+            query = query.where(MemberRow.state.in_(states))
+        if told is not None:
+            query = query.where(MemberRow.told == told)
         order = (MemberRow.number.is_not(None), MemberRow.number, MemberRow.id)
         with self._reading() as session:
             return [member_record(row) for row in session.scalars(query.order_by(*order))]
 
-    def results(self, sweep_id: int) -> list[ResultRecord]:
-        """Results of a sweep, in the order they came."""
+    def find_control(self, sweep_id: int, name: str) -> MemberRecord | None:
+        """Control of that name, or None."""
+        query = select(MemberRow).where(MemberRow.sweep_id == sweep_id, MemberRow.control == name)
+        with self._reading() as session:
+            row = session.scalar(query)
+            return None if row is None else member_record(row)
+
+    def results(self, sweep_id: int, *, member_ids: Collection[int] | None = None) -> list[ResultRecord]:
+        """Results of a sweep, or of some of its members, in the order they came."""
         query = select(ResultRow).join(MemberRow).where(MemberRow.sweep_id == sweep_id)
+        if member_ids is not None:
+            query = query.where(MemberRow.id.in_(member_ids))
         with self._reading() as session:
             return [result_record(row) for row in session.scalars(query.order_by(ResultRow.id))]
 
-    def latest_results(self, sweep_id: int) -> dict[int, ResultRecord]:
-        """Result at the last epoch each member was scored at, by member id; of several seeds the newest."""
-        by_epoch = sorted(self.results(sweep_id), key=lambda result: result.epoch)
+    def latest_results(self, sweep_id: int, *, member_ids: Collection[int] | None = None) -> dict[int, ResultRecord]:
+        """Result at the last epoch each member was scored at, by member id; of several seeds the newest.
+
+        Histories are long: a caller that needs some members only names them.
+        """
+        by_epoch = sorted(self.results(sweep_id, member_ids=member_ids), key=lambda result: result.epoch)
         return {result.member_id: result for result in by_epoch}
 
     def jobs(self, sweep_id: int) -> list[JobRecord]:

@@ -226,22 +226,24 @@ class Writer:
     def _enqueue(self, session: Session, entries: Sequence[OutboxEntry]) -> None:
         of_sweep = OutboxRow.sweep_id == self.sweep_id
         last = session.scalar(select(func.max(OutboxRow.position)).where(of_sweep)) or 0
+        same_keys = select(OutboxRow).where(of_sweep, OutboxRow.key.in_([entry.key for entry in entries]))
+        there = {row.key: row for row in session.scalars(same_keys)}
         for position, entry in enumerate(entries, start=last + 1):
-            old = session.scalar(select(OutboxRow).where(of_sweep, OutboxRow.key == entry.key))
+            old = there.get(entry.key)
             if old is not None and _says_the_same(old, entry):
                 continue
             if old is not None:
+                session.flush()  # it may be one of this call's own
                 session.delete(old)
                 session.flush()
-            session.add(
-                OutboxRow(
-                    sweep_id=self.sweep_id,
-                    position=position if old is None else old.position,
-                    key=entry.key,
-                    kind=entry.kind,
-                    payload=entry.payload,
-                )
+            there[entry.key] = OutboxRow(
+                sweep_id=self.sweep_id,
+                position=position if old is None else old.position,
+                key=entry.key,
+                kind=entry.kind,
+                payload=entry.payload,
             )
+            session.add(there[entry.key])
 
 
 def _says_the_same(row: OutboxRow, entry: OutboxEntry) -> bool:

@@ -17,7 +17,7 @@ import re
 import shlex
 import shutil
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from math import isinf
 from pathlib import Path
@@ -38,10 +38,11 @@ from noise_search.tracking.messages import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import Param, Run, RunTag
 
 INFINITE_TAG = "noise_search.infinite_metrics"
 _NAMED_INFINITE = 20
+_PAGE = 1000  # runs read at once
 
 
 class MlflowSink:
@@ -60,6 +61,7 @@ class MlflowSink:
         self._artifact_location = artifact_folder.resolve().as_uri()
         self._experiments: dict[str, str] = {}
         self._runs: dict[tuple[str, str, str | None], str] = {}
+        self._recalled: set[tuple[str, str]] = set()  # (experiment, sweep) whose runs have been read
 
     def send(self, message: Message) -> None:
         """Write `message`; everything it says is in MLflow when this returns.
@@ -73,14 +75,17 @@ class MlflowSink:
             self._write(message)
         except BaseException:
             # What is remembered may have been deleted in MLflow's pages; the next attempt looks again.
-            self._experiments.clear()
-            self._runs.clear()
+            self._forget()
             raise
 
     def close(self) -> None:
         """Forget the runs. MLflow keeps its connections for the process; SQLite needs no closing."""
+        self._forget()
+
+    def _forget(self) -> None:
         self._experiments.clear()
         self._runs.clear()
+        self._recalled.clear()
 
     def _write(self, message: Message) -> None:
         match message:
@@ -129,8 +134,9 @@ class MlflowSink:
         known = (message.experiment, message.sweep, member)
         if known not in self._runs:
             experiment_id = self._experiment(message.experiment)
-            found = self._find(experiment_id, message.sweep, member)
-            self._runs[known] = found or self._create(experiment_id, message, member, started_ms)
+            self._recall(experiment_id, message.experiment, message.sweep)
+            if known not in self._runs:
+                self._runs[known] = self._create(experiment_id, message, member, started_ms)
         return self._runs[known]
 
     def _create(self, experiment_id: str, message: Message, member: str | None, started_ms: int) -> str:
@@ -140,13 +146,22 @@ class MlflowSink:
         run = self._client.create_run(experiment_id, started_ms, tags, run_name=member or message.sweep)
         return str(run.info.run_id)
 
-    def _find(self, experiment_id: str, sweep: str, member: str | None) -> str | None:
-        clauses = [_tag_clause(SWEEP_TAG, sweep), _tag_clause(MEMBER_TAG, member)]
-        found = self._client.search_runs([experiment_id], " AND ".join(clauses))
-        for run in found:
-            if run.data.tags.get(SWEEP_TAG) == sweep and run.data.tags.get(MEMBER_TAG) == member:
-                return str(run.info.run_id)
-        return None
+    def _recall(self, experiment_id: str, experiment: str, sweep: str) -> None:
+        """Look up every run of a sweep, once: a search for each member would cost as much as its parameters."""
+        if (experiment, sweep) in self._recalled:
+            return
+        for run in self._search(experiment_id, _tag_clause(SWEEP_TAG, sweep)):
+            tags = run.data.tags
+            if tags.get(SWEEP_TAG) == sweep:
+                self._runs.setdefault((experiment, sweep, tags.get(MEMBER_TAG)), str(run.info.run_id))
+        self._recalled.add((experiment, sweep))
+
+    def _search(self, experiment_id: str, clause: str) -> Iterator[Run]:
+        page = self._client.search_runs([experiment_id], clause, max_results=_PAGE)
+        yield from page
+        while page.token:
+            page = self._client.search_runs([experiment_id], clause, max_results=_PAGE, page_token=page.token)
+            yield from page
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:
@@ -263,13 +278,11 @@ def _experiment_id(client: MlflowClient, name: str) -> str | None:
     return str(experiment.experiment_id)
 
 
-def _tag_clause(key: str, value: str | None) -> str:
-    """Filter for runs whose tag `key` is `value`, or is not set; may let some others through.
+def _tag_clause(key: str, value: str) -> str:
+    """Filter for runs whose tag `key` is `value`; may let some others through.
 
     MLflow's filter language cannot escape a quote. Where there is one a wildcard stands for it.
     """
-    if value is None:
-        return f"tags.`{key}` IS NULL"
     if re.search(r"""['"`\\]""", value):
         pattern = re.sub(r"""['"`\\]""", "_", value)
         return f"tags.`{key}` LIKE '{pattern}'"

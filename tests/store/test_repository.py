@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from store_examples import NO_NOISE, driven, new_sweep, result, stored, trial
@@ -71,6 +72,42 @@ def test_the_latest_result_is_the_one_of_the_last_epoch(tmp_path: Path) -> None:
         first: (9, 0.9),
         second: (3, 0.4),
     }
+
+
+def test_members_can_be_asked_for_by_state_and_by_whether_optuna_was_told(tmp_path: Path) -> None:
+    with driven(tmp_path) as (store, writer):
+        told, untold, waiting = writer.add_members([trial(0), trial(1), trial(2)])
+        job = writer.start_job([told.id, untold.id], from_epoch=0, to_epoch=3)
+        scored = [result(told.id), result(untold.id, state="infeasible")]
+        writer.finish_job(job, scored, [], epochs_trained=6, samples_scored=5, seconds=1.0)
+        writer.mark_told([told.id])
+
+        def numbers(**which: Any) -> list[int | None]:
+            return [member.number for member in store.members(writer.sweep_id, **which)]
+
+        assert numbers(states=["waiting"]) == [waiting.number]
+        assert numbers(states=["complete", "infeasible"]) == [0, 1]
+        assert numbers(states=["complete", "infeasible"], told=False) == [1]
+        assert numbers(states=[]) == []
+
+
+def test_results_can_be_asked_for_by_member(tmp_path: Path) -> None:
+    with driven(tmp_path) as (store, writer):
+        first, second = (member.id for member in writer.add_members([trial(0), trial(1)]))
+        job = writer.start_job([first, second], from_epoch=0, to_epoch=3)
+        scored = [result(first, clean=0.3), result(second, clean=0.4)]
+        writer.finish_job(job, scored, [], epochs_trained=6, samples_scored=5, seconds=1.0)
+        latest = store.latest_results(writer.sweep_id, member_ids=[second])
+        assert {member: found.scores["clean"] for member, found in latest.items()} == {second: 0.4}
+        assert store.latest_results(writer.sweep_id, member_ids=[]) == {}
+
+
+def test_a_control_is_found_by_its_name_in_its_own_sweep_only(tmp_path: Path) -> None:
+    with driven(tmp_path) as (store, writer):
+        (added,) = writer.add_members([NO_NOISE])
+        assert store.find_control(writer.sweep_id, "no_noise") == added
+        assert store.find_control(writer.sweep_id, "constant_1") is None
+        assert store.find_control(new_sweep(store, "other").id, "no_noise") is None
 
 
 def test_what_belongs_to_one_sweep_is_not_shown_in_another(tmp_path: Path) -> None:

@@ -327,3 +327,11 @@ def test_two_drivers_of_one_store_wait_for_each_other(tmp_path: Path) -> None:
             thread.join()
         assert failures == []
         assert len(store.members(first.sweep_id)) == len(store.members(second.sweep_id)) == 40
+
+
+def test_of_entries_of_one_key_left_at_once_the_last_counts(tmp_path: Path) -> None:
+    with driven(tmp_path) as (store, writer):
+        writer.enqueue(
+            [OutboxEntry("a", "child", {"n": 1}), OutboxEntry("b", "child", {}), OutboxEntry("a", "child", {"n": 2})]
+        )
+        assert [(entry.key, entry.payload) for entry in store.unsent(writer.sweep_id)] == [("a", {"n": 2}), ("b", {})]

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from noise_search.errors import CallerError
+from noise_search.tracking import mlflow_sink
 from noise_search.tracking.messages import MemberFinished, MetricPoint, SweepClosed, SweepOpened
 from noise_search.tracking.mlflow_sink import MlflowSink, create_schema, ui_command, ui_link
 
@@ -81,6 +82,21 @@ def test_a_new_sink_continues_the_runs_of_an_older_one(
     sink.send(FINISHED)
     MlflowSink(mlflow_url, tmp_path / "artifacts").send(FINISHED)
     assert set(_runs(client)) == {"sweep a", "control no_noise"}
+
+
+def test_runs_are_found_again_also_where_mlflow_gives_them_in_several_pages(
+    sink: MlflowSink, client: Any, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_sink, "_PAGE", 2)
+    members = [replace(FINISHED, member=f"trial {number}") for number in range(5)]
+    messages: list[SweepOpened | MemberFinished] = [OPENED, *members]
+    for message in messages:
+        sink.send(message)
+    before = {name: run.info.run_id for name, run in _runs(client).items()}
+    again = MlflowSink(mlflow_url, tmp_path / "artifacts")
+    for member in members:
+        again.send(member)
+    assert {name: run.info.run_id for name, run in _runs(client).items()} == before
 
 
 def test_a_run_created_before_a_kill_is_completed_by_the_resend(sink: MlflowSink, client: Any) -> None:
