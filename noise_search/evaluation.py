@@ -18,8 +18,7 @@ from noise_search.seeds import generator
 Tensors = Mapping[str, Tensor]
 Logits = Callable[[Tensors, Tensors, Tensor], Tensor]
 
-FUSED_CHUNK = 512  # samples a trial; larger chunks of a whole cohort fall out of the CPU's caches
-LOOPED_CHUNK = 2048
+CHUNK = 512  # samples of one trial; what larger ones need falls out of the CPU's caches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +67,7 @@ def looped_logits(model: nn.Module) -> Logits:
                 torch.cat(
                     [
                         functional_call(model, (_member(parameters, k), _member(buffers, k)), (chunk,))
-                        for chunk in torch.split(images, LOOPED_CHUNK)
+                        for chunk in torch.split(images, CHUNK)
                     ]
                 )
                 for k in range(trials)
@@ -88,7 +87,7 @@ def fused_logits(model: nn.Module) -> Logits:
     together = vmap(one, in_dims=(0, 0, None), randomness="same")
 
     def predict(parameters: Tensors, buffers: Tensors, images: Tensor) -> Tensor:
-        chunks = [together(parameters, buffers, chunk) for chunk in torch.split(images, FUSED_CHUNK)]
+        chunks = [together(parameters, buffers, chunk) for chunk in torch.split(images, CHUNK)]
         return torch.cat(chunks, dim=1)
 
     return predict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -152,6 +152,12 @@ def skeleton(setup: Setup, data: Dataset, *, seed: int = 0) -> nn.Module:
         target=model.target,
         normalise=model.normalise,
     )
+
+
+def own_model(workbench: Workbench) -> Workbench:
+    """The same workbench with a skeleton of its own, for a thread that trains beside others."""
+    model = skeleton(workbench.setup, workbench.dataset).to(workbench.device, workbench.dtype)
+    return replace(workbench, model=model)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +29,11 @@ from noise_search.optimizers import learning_rates, make_optimizer
 from noise_search.policy import cohort_terms
 from noise_search.seeds import generator, stable_hash
 from noise_search.training.engines import Engine, clip_per_trial, fused_engine, looped_engine, masked
-from noise_search.training.job import Job, Member, Result, Workbench, skeleton
+from noise_search.training.groups import side_by_side
+from noise_search.training.job import Job, Member, Result, Workbench
 from noise_search.training.state import (
     CohortState,
     State,
-    initial_state,
     restore_optimizer,
     stack_part,
     unstack,
@@ -52,7 +51,9 @@ def run_job(
     *,
     on_epoch: Progress | None = None,
 ) -> tuple[list[Result], list[dict[str, Tensor]]]:
-    """Train and score the members of a job, fused or one after another, as the workbench's setup says.
+    """Train and score the members of a job, fused or each by itself, as the workbench's setup says.
+
+    On a CPU they are shared out among its threads, see `groups`.
 
     Args:
         job: Members in slot order, and the epochs to train.
@@ -63,68 +64,22 @@ def run_job(
     Returns:
         Results and states, in slot order.
     """
-    results: list[Result] = [None] * len(job.members)  # type: ignore[list-item]  # every slot is filled below
-    after: list[dict[str, Tensor]] = [{} for _ in job.members]
-    for slots in _groups(job, workbench):
-        group = replace(job, members=tuple(job.members[slot] for slot in slots))
-        before = None if states is None else [states[slot] for slot in slots]
-        found, left = _run_padded(group, workbench, before, on_epoch or (lambda _: None))
-        for slot, result, state in zip(slots, found, left, strict=True):
-            results[slot], after[slot] = result, state
-    return results, after
-
-
-def _groups(job: Job, workbench: Workbench) -> list[list[int]]:
-    """Slots that train together: one each when looped; by seed where the model draws its own numbers."""
-    slots = range(len(job.members))
-    if workbench.setup.mode == "looped":
-        return [[slot] for slot in slots]
-    if not workbench.stochastic:
-        return [list(slots)]
-    seeds = dict.fromkeys(member.seed for member in job.members)
-    return [[slot for slot in slots if job.members[slot].seed == seed] for seed in seeds]
-
-
-def _run_padded(
-    job: Job, workbench: Workbench, states: Sequence[State] | None, on_epoch: Progress
-) -> tuple[list[Result], list[dict[str, Tensor]]]:
-    """Run a group; a fused one of width 1 is doubled, because width 1 takes another kernel."""
-    if workbench.setup.mode == "looped":
-        return _run_group(job, workbench, states, on_epoch)
-    with _threads_for(max(2, len(job.members))):
-        if len(job.members) > 1:
-            return _run_group(job, workbench, states, on_epoch)
-        twins = replace(job, members=job.members * 2)
-        results, after = _run_group(twins, workbench, states and [states[0], states[0]], lambda _: on_epoch(1))
-        return results[:1], after[:1]
-
-
-@contextmanager
-def _threads_for(trials: int) -> Iterator[None]:
-    """CPU threads cut down to the largest power of two that is not above `trials`.
-
-    Other numbers make a convolution share one trial's samples among threads, and the last bits of its results then
-    depend on the trial's slot, the cohort's width and the number of threads.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 << (min(before, trials).bit_length() - 1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    found = side_by_side(job, workbench, states, _run_group, on_epoch or (lambda _: None))
+    return [result for result, _ in found], [state for _, state in found]
 
 
 def _run_group(
-    job: Job, workbench: Workbench, states: Sequence[State] | None, on_epoch: Progress
-) -> tuple[list[Result], list[dict[str, Tensor]]]:
+    job: Job, workbench: Workbench, states: Sequence[State], on_epoch: Progress
+) -> list[tuple[Result, dict[str, Tensor]]]:
+    """Train members together, and score them; result and state of each."""
     started = time.monotonic()
-    cohort = open_cohort(job.members, workbench, states)
+    cohort = open_cohort(workbench, states)
     train = make_trainer(job.members, workbench)
     history: History = [[] for _ in job.members]
     scored: list[Scores] | None = None
     for epoch in range(job.from_epoch, job.to_epoch):
         rows = train(cohort, epoch)
-        scored = _score(cohort, workbench) if _is_scored(epoch + 1, job, workbench) else None
+        scored = score_cohort(cohort, workbench) if _is_scored(epoch + 1, job, workbench) else None
         for slot, row in enumerate(rows):
             history[slot].append(row | (scored[slot].named if scored else {}))
         on_epoch(len(job.members))
@@ -144,24 +99,16 @@ def _run_group(
         for slot, member in enumerate(job.members)
         if scored is not None  # to_epoch is always scored
     ]
-    return results, unstack(cohort)
+    return list(zip(results, unstack(cohort), strict=True))
 
 
-def open_cohort(members: Sequence[Member], workbench: Workbench, states: Sequence[State] | None) -> CohortState:
-    """Stack the members' states, or initial weights of their seeds where there are none."""
-    if states is None:
-        initial = {seed: _initial(workbench, seed) for seed in {member.seed for member in members}}
-        states = [initial[member.seed] for member in members]
+def open_cohort(workbench: Workbench, states: Sequence[State]) -> CohortState:
+    """Stack the states of a cohort's members, and make the optimiser over them."""
     parameters = stack_part(states, "parameters")
     optimizer = make_optimizer(workbench.setup.optimizer, parameters.values())
     restore_optimizer(optimizer, parameters, states)
     alive = torch.stack([state["alive"] for state in states]).to(workbench.device)
     return CohortState(parameters, stack_part(states, "buffers"), optimizer, alive)
-
-
-def _initial(workbench: Workbench, seed: int) -> dict[str, Tensor]:
-    model = skeleton(workbench.setup, workbench.dataset, seed=seed)
-    return initial_state(model.to(workbench.device, workbench.dtype))
 
 
 def make_trainer(
@@ -270,7 +217,8 @@ def _is_scored(epochs_done: int, job: Job, workbench: Workbench) -> bool:
     return epochs_done in (job.to_epoch, train.epochs) or epochs_done % train.score_every == 0
 
 
-def _score(cohort: CohortState, workbench: Workbench) -> list[Scores]:
+def score_cohort(cohort: CohortState, workbench: Workbench) -> list[Scores]:
+    """Scores of every member as it now is, fused or one after another as the setup says."""
     predictor = fused_logits if workbench.setup.score_mode == "fused" else looped_logits
     model = workbench.model
     return score(model, predictor(model), cohort.parameters, cohort.buffers, workbench.yardstick)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from noise_search.data import Split
-from noise_search.evaluation import fused_logits, looped_logits, score
+from noise_search.evaluation import Scores
 from noise_search.policy import Policy, Term
 from noise_search.spec import Mode
 from noise_search.training.fusability import refuse_unfusable, unfusable, unfusable_scoring
-from noise_search.training.job import Member, Resolved, Workbench
-from noise_search.training.loop import make_trainer, open_cohort
-from noise_search.training.state import unstack
+from noise_search.training.groups import RunGroup, initial_states, side_by_side
+from noise_search.training.job import Job, Member, Resolved, Workbench
+from noise_search.training.loop import make_trainer, open_cohort, score_cohort
+from noise_search.training.state import State, unstack
+
+Found = TypeVar("Found")
 
 _log = logging.getLogger(__name__)
 _TIMED_BATCHES = 4
@@ -55,7 +60,7 @@ def slots_are_bitwise(workbench: Workbench) -> bool:
     if workbench.setup.mode == "looped":
         return True
     short = _shortened(workbench, "fused", _PROBED_BATCHES)
-    narrow, wide = _train_epoch(short, 2), _train_epoch(short, 5)
+    narrow, wide = _train_cohort(short, 2), _train_cohort(short, 5)
     return all(torch.equal(narrow[0][key], wide[3][key]) for key in narrow[0])
 
 
@@ -67,16 +72,12 @@ def _faster(seconds: Callable[[Resolved], float]) -> Resolved:
 
 def _time_training(workbench: Workbench, mode: Resolved, width: int) -> float:
     short = _shortened(workbench, mode, _TIMED_BATCHES)
-    return _best_of_two(lambda: _train_epoch(short, width), workbench.device)
+    return _best_of_two(lambda: _in_groups(short, width, _train_group), workbench.device)
 
 
 def _time_scoring(workbench: Workbench, mode: Resolved, width: int) -> float:
-    cohort = open_cohort(_members(width), workbench, None)
-    predict = (fused_logits if mode == "fused" else looped_logits)(workbench.model)
-    return _best_of_two(
-        lambda: score(workbench.model, predict, cohort.parameters, cohort.buffers, workbench.yardstick),
-        workbench.device,
-    )
+    fused = replace(workbench, setup=replace(workbench.setup, mode="fused", score_mode=mode))
+    return _best_of_two(lambda: _in_groups(fused, width, _score_group), workbench.device)
 
 
 def _best_of_two(run: Callable[[], object], device: torch.device) -> float:
@@ -91,16 +92,24 @@ def _best_of_two(run: Callable[[], object], device: torch.device) -> float:
     return min(taken)
 
 
-def _train_epoch(workbench: Workbench, width: int) -> list[dict[str, torch.Tensor]]:
-    """Train one epoch, looped members one after another as a job would."""
-    members = _members(width)
-    groups = [members] if workbench.setup.mode == "fused" else [(member,) for member in members]
-    states = []
-    for group in groups:
-        cohort = open_cohort(group, workbench, None)
-        make_trainer(group, workbench)(cohort, 0)
-        states += unstack(cohort)
-    return states
+def _train_cohort(workbench: Workbench, width: int) -> list[dict[str, Tensor]]:
+    """States of `width` trials after one epoch, all of them in one group."""
+    job = Job(_members(width), 0, 1)
+    return _train_group(job, workbench, initial_states(job.members, workbench), None)
+
+
+def _in_groups(workbench: Workbench, width: int, run: RunGroup[Found]) -> list[Found]:
+    return side_by_side(Job(_members(width), 0, 1), workbench, None, run, lambda _: None)
+
+
+def _train_group(job: Job, workbench: Workbench, states: Sequence[State], _on_epoch: object) -> list[dict[str, Tensor]]:
+    cohort = open_cohort(workbench, states)
+    make_trainer(job.members, workbench)(cohort, 0)
+    return unstack(cohort)
+
+
+def _score_group(_job: Job, workbench: Workbench, states: Sequence[State], _on_epoch: object) -> list[Scores]:
+    return score_cohort(open_cohort(workbench, states), workbench)
 
 
 def _members(width: int) -> tuple[Member, ...]:

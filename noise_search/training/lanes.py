@@ -1,0 +1,100 @@
+"""Lanes: groups of trials that train side by side, each lane a thread on its own share of the CPU.
+
+Kernels of torch run without the interpreter's lock, so that two trials on two cores take little longer than one,
+while one trial's kernels are too small to gain from a second core. Random numbers are arguments and every lane has
+a model of its own: nothing that a lane computes depends on the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+import torch
+
+Report = Callable[[int], None]
+Bench = TypeVar("Bench")
+Found = TypeVar("Found")
+
+
+class _StoppedError(Exception):
+    """Another lane failed, or the caller was interrupted."""
+
+
+def run_in_lanes(
+    tasks: Sequence[Callable[[Bench, Report], Found]], benches: Sequence[Bench], on_epoch: Report
+) -> list[Found]:
+    """Run every task on whichever bench is free; results in the order of the tasks.
+
+    Args:
+        tasks: Each is given a bench of its own and what it is to call with the epochs it has just finished.
+        benches: One for each lane. A single one runs the tasks in turn, in the caller's thread and with all of its
+            threads of torch; else every lane has an equal share of them.
+        on_epoch: Called in the caller's thread.
+
+    Raises:
+        Exception: Of the first task that failed, or what interrupted the caller: the other lanes end at their next
+            epoch.
+    """
+    if len(benches) == 1:
+        return [task(benches[0], on_epoch) for task in tasks]
+    return _Lanes(tasks, benches, on_epoch).run()
+
+
+class _Lanes(Generic[Bench, Found]):
+    """One run of tasks in several threads: who tells whom of epochs, ends and failures."""
+
+    def __init__(
+        self, tasks: Sequence[Callable[[Bench, Report], Found]], benches: Sequence[Bench], on_epoch: Report
+    ) -> None:
+        self._tasks, self._width, self._on_epoch = tasks, len(benches), on_epoch
+        self._free: SimpleQueue[Bench] = SimpleQueue()
+        for bench in benches:
+            self._free.put(bench)
+        self._news: SimpleQueue[int | Future[Found]] = SimpleQueue()
+        self._stopped = threading.Event()
+
+    def run(self) -> list[Found]:
+        threads = torch.get_num_threads()
+        share = max(1, threads // self._width)
+        try:
+            with ThreadPoolExecutor(self._width, "lane", torch.set_num_threads, (share,)) as pool:
+                return self._watch(pool)
+        finally:
+            torch.set_num_threads(threads)  # a thread that is started later takes over what was set last
+
+    def _watch(self, pool: ThreadPoolExecutor) -> list[Found]:
+        futures = [pool.submit(self._run_one, task) for task in self._tasks]
+        for future in futures:
+            future.add_done_callback(self._news.put)
+        try:
+            self._listen(len(futures))
+        except BaseException:
+            self._stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+    def _listen(self, running: int) -> None:
+        while running:
+            news = self._news.get()
+            if isinstance(news, int):
+                self._on_epoch(news)
+            else:
+                news.result()  # raises what the task raised
+                running -= 1
+
+    def _run_one(self, task: Callable[[Bench, Report], Found]) -> Found:
+        bench = self._free.get()
+        try:
+            return task(bench, self._report)
+        finally:
+            self._free.put(bench)
+
+    def _report(self, epochs: int) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError
+        self._news.put(epochs)
