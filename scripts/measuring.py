@@ -7,7 +7,8 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,25 @@ def header(claim: str, command: str, *, suite: str | None, seeds: Mapping[str, A
         "suite": suite,
         "seeds": dict(seeds),
     }
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Finished runs in a folder, each taken from there if the same commit made it in the same way."""
+
+    folder: Path
+
+    def get(self, name: str, settings: Sequence[object], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        key = {"commit": commit(), "settings": json.loads(json.dumps(settings))}
+        path = self.folder / f"{name}.json"
+        if path.exists() and not key["commit"].endswith("+changes"):
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["key"] == key:
+                run: dict[str, Any] = kept["run"]
+                return run
+        run = make()
+        write_json({"key": key, "run": run}, path)
+        return run
 
 
 def device() -> str:

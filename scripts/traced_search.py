@@ -56,7 +56,7 @@ PLACES = {
             "noise_search.store.repository:create_schema",
             "noise_search.search.opening:create_tracking_schema",
         ],
-        TRAINING: ["noise_search.execute.inline:run_job"],
+        TRAINING: ["noise_search.execute.inline:run_job", "noise_search.training.loop:_run_group"],
         NOISES: ["noise_search.training.loop:noisy_batch", "noise_search.training.loop:noisy_weights"],
         SCORING: ["noise_search.training.loop:score", "noise_search.training.loop:weight_robustness"],
         SAMPLER: [

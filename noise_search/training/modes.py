@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,6 +26,9 @@ Found = TypeVar("Found")
 
 _log = logging.getLogger(__name__)
 _TIMED_BATCHES = 4
+_TURNS = 5
+_CLEARLY = 1.3
+_PATIENCE_SECONDS = 4.0
 _PROBED_BATCHES = 2
 # One noise at each site, so that timing and probe go through the code that trials go through.
 _NOISY = Policy((Term("inputs", "gaussian", 0.1, 0.5), Term("weights", "relative", 0.05)))
@@ -45,14 +49,19 @@ def resolve_modes(workbench: Workbench, mode: Mode, score_mode: Mode, *, width: 
     if mode != "looped" and (reason := unfusable(workbench)):
         _log.warning("trials train one after another: %s", reason)
         return "looped", "looped"
-    training = mode if mode != "auto" else _faster(lambda way: _time_training(workbench, way, width))
+    training = faster_training(workbench, width=width) if mode == "auto" else mode
     if training == "looped":
         return "looped", "looped"  # a cohort of one: nothing to score together
     if score_mode != "looped" and (reason := unfusable_scoring(workbench)):
         _log.warning("trials are scored one after another: %s", reason)
         return training, "looped"
-    scoring = score_mode if score_mode != "auto" else _faster(lambda way: _time_scoring(workbench, way, width))
+    scoring = _faster(lambda way: _seconds_to_score(workbench, way, width)) if score_mode == "auto" else score_mode
     return training, scoring
+
+
+def faster_training(workbench: Workbench, *, width: int) -> Resolved:
+    """What `train.mode=auto` chooses for cohorts of `width` trials, by training a few steps each way."""
+    return _faster(lambda way: seconds_to_train(workbench, way, width=width, batches=_TIMED_BATCHES))
 
 
 def slots_are_bitwise(workbench: Workbench) -> bool:
@@ -65,31 +74,44 @@ def slots_are_bitwise(workbench: Workbench) -> bool:
 
 
 def _faster(seconds: Callable[[Resolved], float]) -> Resolved:
-    fused, looped = seconds("fused"), seconds("looped")
-    _log.info("a few steps took %.3f s fused, %.3f s looped", fused, looped)
-    return "fused" if fused <= looped else "looped"
+    """The way that took less time in the best of its runs, which take turns until one is clearly ahead."""
+    best: dict[Resolved, float] = {"fused": math.inf, "looped": math.inf}
+    started = time.perf_counter()
+    for turn in range(_TURNS):
+        for way in best:
+            best[way] = min(best[way], seconds(way))
+        clear = max(best.values()) > _CLEARLY * min(best.values())
+        # Not after the first turn, which also warms up, unless turns are too long to wait for another.
+        if (clear and turn > 0) or time.perf_counter() - started > _PATIENCE_SECONDS:
+            break
+    _log.info("a few steps took %.3f s fused, %.3f s looped", best["fused"], best["looped"])
+    return "fused" if best["fused"] <= best["looped"] else "looped"
 
 
-def _time_training(workbench: Workbench, mode: Resolved, width: int) -> float:
-    short = _shortened(workbench, mode, _TIMED_BATCHES)
-    return _best_of_two(lambda: _in_groups(short, width, _train_group), workbench.device)
+def seconds_to_train(workbench: Workbench, mode: Resolved, *, width: int, batches: int) -> float:
+    """Seconds in which `width` noisy trials train so many batches, in the groups and lanes of a job.
+
+    Args:
+        workbench: Of the sweep; batches beyond its training split are left out.
+        mode: Fused or looped.
+        width: Trials.
+        batches: Of each trial.
+    """
+    short = _shortened(workbench, mode, batches)
+    return _seconds(lambda: _in_groups(short, width, _train_group), workbench.device)
 
 
-def _time_scoring(workbench: Workbench, mode: Resolved, width: int) -> float:
+def _seconds_to_score(workbench: Workbench, mode: Resolved, width: int) -> float:
     fused = replace(workbench, setup=replace(workbench.setup, mode="fused", score_mode=mode))
-    return _best_of_two(lambda: _in_groups(fused, width, _score_group), workbench.device)
+    return _seconds(lambda: _in_groups(fused, width, _score_group), workbench.device)
 
 
-def _best_of_two(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the faster of two runs; the first one also warms up."""
-    taken = []
-    for _ in range(2):
-        started = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - started)
-    return min(taken)
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 def _train_cohort(workbench: Workbench, width: int) -> list[dict[str, Tensor]]:
