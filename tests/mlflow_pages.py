@@ -1,0 +1,106 @@
+"""MLflow's pages of a sweep in a real browser: opened, waited for and read as a person would.
+
+Names of the runs, of the metrics and of the tabs are what a person reads; what has no name there is found by the
+test ids and classes of MLflow 3.17 and its plotting library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from browser import Watched, open_page
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, StorageState, expect
+
+# What MLflow itself reports in every page, also of a database without a sweep:
+ITS_OWN = (
+    # it asks who has logged in, which a server without passwords does not know;
+    "/ajax-api/2.0/mlflow/users/current: Failed to load resource: the server responded with a status of 404",
+    # a notice of the browser's that some layout takes one frame more.
+    "ResizeObserver loop completed with undelivered notifications.",
+)
+# Otherwise the first page that is opened comes with a chat unfolded over a third of it.
+_NO_CHAT = {"name": "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "value": "true"}
+USUAL_COLUMNS = ("Dataset", "Source", "Models")
+
+
+@contextmanager
+def open_pages(browser: Browser, address: str) -> Iterator[Watched]:
+    """A page in which MLflow's are to be opened, as if its chat had been closed before."""
+    remembered: StorageState = {"cookies": [], "origins": [{"origin": address, "localStorage": [_NO_CHAT]}]}
+    with open_page(browser, remembered=remembered) as watched:
+        yield watched
+
+
+def errors(watched: Watched) -> list[str]:
+    """What went wrong in the pages, without what MLflow always reports."""
+    return [error for error in watched.errors if not any(own in error for own in ITS_OWN)]
+
+
+def unfold(page: Page, run: str) -> None:
+    """Press [+] before a run in the table of runs, and wait for its children."""
+    cell = page.get_by_role("gridcell").filter(has=page.get_by_role("link", name=run, exact=True))
+    rows = page.locator("[role=row][row-index]")
+    expect(cell).to_be_visible()
+    before = rows.count()
+    cell.get_by_role("button").click()
+    expect(rows).not_to_have_count(before)
+
+
+def choose_columns(page: Page, added: Sequence[str], removed: Sequence[str] = USUAL_COLUMNS) -> None:
+    """Show other columns in the table of runs, through its menu."""
+    page.get_by_role("button", name="Columns").click()
+    tree = page.get_by_test_id("column-selector-tree")
+    for column in (*removed, *added):
+        page.get_by_placeholder("Search columns").fill(column)
+        tree.get_by_title(column, exact=True).click()
+    page.keyboard.press("Escape")
+    expect(tree).to_be_hidden()
+
+
+def table(page: Page, columns: Sequence[str]) -> dict[str, list[str]]:
+    """What the table of runs says in some columns of metrics, by the name of the run."""
+    rows = page.locator("[role=row][row-index]")
+    expect(rows.locator(f"[col-id='metrics.`{columns[-1]}`']").first).to_be_visible()
+    return {
+        row.get_by_role("link").first.inner_text(): [
+            row.locator(f"[col-id='metrics.`{column}`']").inner_text() for column in columns
+        ]
+        for row in rows.all()
+    }
+
+
+def open_run(page: Page, name: str) -> None:
+    """Follow the link of a run in the table of runs."""
+    page.get_by_role("link", name=name, exact=True).click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+
+
+def chart(page: Page, metric: str) -> Locator:
+    """The chart of a metric on the page of a run, drawn: the tab of charts is opened and searched for it."""
+    page.get_by_role("tab", name="Model metrics").click()
+    page.get_by_role("searchbox").fill(metric)
+    drawn = page.locator(".js-plotly-plot").filter(has_text=metric)
+    expect(drawn.locator(".points path").first).to_be_visible()
+    return drawn
+
+
+def heights(drawn: Locator) -> list[float]:
+    """Heights of a chart's points over its lower edge, in pixels, from left to right."""
+    moved = drawn.locator(".points path").evaluate_all(
+        "points => points.map(point => point.transform.baseVal.consolidate().matrix).map(at => [at.e, at.f])"
+    )
+    return [-y for _, y in sorted(moved)]
+
+
+def open_file(page: Page, folder: str, file: str) -> None:
+    """Open a file on the page of a run: the tab of files, its folder, and the file itself."""
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_text(folder, exact=True).click()
+    page.get_by_text(file, exact=True).click()
+    expect(page.get_by_text(f"{folder}/{file}", exact=True)).to_be_visible()
+
+
+def frame(page: Page) -> FrameLocator:
+    """The page inside the page in which MLflow shows an HTML file."""
+    return page.frame_locator("iframe.mlflow-html-iframe")
