@@ -102,7 +102,7 @@ def test_a_tracked_sweep_prints_the_command_that_shows_its_runs(ns: Run) -> None
     code, out, _ = ns("sweep", "--store", str(tracked_store()), *TINY, "tracking.enabled=true")
     assert code == 0
     shown = next(line for line in out.splitlines() if line.startswith("MLflow: "))
-    assert f"mlflow ui --backend-store-uri sqlite:///{tracked_store() / 'mlflow.db'} " in shown
+    assert shown.endswith(f"noise-search ui {NAME} --store {tracked_store()}")
 
 
 def test_the_same_command_at_the_total_says_so_and_exits_0(ns: Run) -> None:
