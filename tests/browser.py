@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Playwright, StorageState, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright, StorageState, ViewportSize, expect, sync_playwright
 
 from noise_search.errors import CallerError
 
@@ -31,7 +31,8 @@ OPTIONS = [
     "--no-first-run",
 ]
 SIZE: ViewportSize = {"width": 1280, "height": 800}
-WAIT_MS = 60_000  # for a heavy page on two busy cores
+WAIT_MS = 15_000  # for a heavy page on two busy cores
+expect.set_options(timeout=WAIT_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,7 @@ def find_program(playwright: Playwright) -> str:
     own = playwright.chromium.executable_path
     programs = [*filter(None, map(shutil.which, NAMES)), *([own] if Path(own).is_file() else [])]
     if not programs:
-        raise CallerError(
-            f"browser: expected one of {', '.join(NAMES)} on PATH, got none; scripts/install-browser helps"
-        )
+        raise CallerError(f"browser: expected one of {', '.join(NAMES)} on PATH, none found; scripts/install-browser")
     return programs[0]
 
 

@@ -6,6 +6,7 @@ test ids and classes of MLflow 3.17 and its plotting library.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -53,7 +54,7 @@ def choose_columns(page: Page, added: Sequence[str], removed: Sequence[str] = US
     tree = page.get_by_test_id("column-selector-tree")
     for column in (*removed, *added):
         page.get_by_placeholder("Search columns").fill(column)
-        tree.get_by_title(column, exact=True).click()
+        tree.locator("span[title]").filter(has_text=re.compile(f"^{re.escape(column)}$")).click()
     page.keyboard.press("Escape")
     expect(tree).to_be_hidden()
 
@@ -80,7 +81,9 @@ def chart(page: Page, metric: str) -> Locator:
     """The chart of a metric on the page of a run, drawn: the tab of charts is opened and searched for it."""
     page.get_by_role("tab", name="Model metrics").click()
     page.get_by_role("searchbox").fill(metric)
-    drawn = page.locator(".js-plotly-plot").filter(has_text=metric)
+    drawn = page.locator(".js-plotly-plot")
+    expect(drawn).to_have_count(1)
+    expect(page.get_by_text(f"({metric})")).to_be_visible()  # the legend
     expect(drawn.locator(".points path").first).to_be_visible()
     return drawn
 
