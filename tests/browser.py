@@ -31,7 +31,7 @@ OPTIONS = [
     "--no-first-run",
 ]
 SIZE: ViewportSize = {"width": 1280, "height": 800}
-WAIT_MS = 15_000  # for a heavy page on two busy cores
+WAIT_MS = 60_000  # for a heavy page on two busy cores
 expect.set_options(timeout=WAIT_MS)
 
 

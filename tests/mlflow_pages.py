@@ -22,6 +22,8 @@ ITS_OWN = (
 )
 # Otherwise the first page that is opened comes with a chat unfolded over a third of it.
 _NO_CHAT = {"name": "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "value": "true"}
+_PLACES = "cells => cells.map(cell => [cell.closest('[row-index]').getAttribute('row-index'), cell.innerText])"
+_POINTS = "points => points.map(point => point.transform.baseVal.consolidate().matrix).map(at => [at.e, at.f])"
 USUAL_COLUMNS = ("Dataset", "Source", "Models")
 
 
@@ -60,15 +62,17 @@ def choose_columns(page: Page, added: Sequence[str], removed: Sequence[str] = US
 
 
 def table(page: Page, columns: Sequence[str]) -> dict[str, list[str]]:
-    """What the table of runs says in some columns of metrics, by the name of the run."""
-    rows = page.locator("[role=row][row-index]")
-    expect(rows.locator(f"[col-id='metrics.`{columns[-1]}`']").first).to_be_visible()
-    return {
-        row.get_by_role("link").first.inner_text(): [
-            row.locator(f"[col-id='metrics.`{column}`']").inner_text() for column in columns
-        ]
-        for row in rows.all()
-    }
+    """What the table of runs says in some columns of metrics, by the name of the run, from the top."""
+
+    def places(cell: Locator) -> dict[int, str]:
+        """Texts of one kind of cell by the number of their row, which comes in pieces of a table."""
+        expect(cell.first).to_be_visible()
+        found = cell.evaluate_all(_PLACES)
+        return {int(row): text.strip() for row, text in found}
+
+    names = places(page.locator("[role=row][row-index]").get_by_role("link"))
+    cells = [places(page.locator(f"[role=gridcell][col-id='metrics.`{column}`']")) for column in columns]
+    return {names[row]: [texts[row] for texts in cells] for row in sorted(names)}
 
 
 def open_run(page: Page, name: str) -> None:
@@ -77,22 +81,21 @@ def open_run(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", name=name)).to_be_visible()
 
 
-def chart(page: Page, metric: str) -> Locator:
-    """The chart of a metric on the page of a run, drawn: the tab of charts is opened and searched for it."""
+def charts(page: Page, search: str, metrics: Sequence[str]) -> Locator:
+    """Charts of metrics on the page of a run, drawn: its tab of charts is opened and searched for just these."""
     page.get_by_role("tab", name="Model metrics").click()
-    page.get_by_role("searchbox").fill(metric)
+    page.get_by_role("searchbox").fill(search)
     drawn = page.locator(".js-plotly-plot")
-    expect(drawn).to_have_count(1)
-    expect(page.get_by_text(f"({metric})")).to_be_visible()  # the legend
-    expect(drawn.locator(".points path").first).to_be_visible()
+    expect(drawn).to_have_count(len(metrics))
+    for place, metric in enumerate(metrics):
+        expect(page.get_by_text(f"({metric})")).to_be_visible()  # its legend
+        expect(drawn.nth(place).locator(".points path").first).to_be_visible()
     return drawn
 
 
 def heights(drawn: Locator) -> list[float]:
     """Heights of a chart's points over its lower edge, in pixels, from left to right."""
-    moved = drawn.locator(".points path").evaluate_all(
-        "points => points.map(point => point.transform.baseVal.consolidate().matrix).map(at => [at.e, at.f])"
-    )
+    moved = drawn.locator(".points path").evaluate_all(_POINTS)
     return [-y for _, y in sorted(moved)]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from browser import Watched, colours, open_browser, open_page
 from mlflow_pages import (
-    chart,
+    charts,
     choose_columns,
     errors,
     frame,
@@ -22,12 +22,12 @@ from mlflow_pages import (
     table,
     unfold,
 )
-from noise_search.tracking.serving import Links, links_to, serve
 from playwright.sync_api import Browser, expect
 from sweep_examples import NAME, drive, put_tracking_database
 
 from noise_search.search.fronts import FrontRow, complete_rows
 from noise_search.store import locate, open_store
+from noise_search.tracking.serving import Links, links_to, serve
 
 EPOCHS = 5
 RISING = (
@@ -39,7 +39,7 @@ RISING = (
     "tracking.enabled=true",
 )
 METRICS = ("clean", "robust", "score")
-DRAWN = 50  # colours, of lines and letters with smooth edges; an empty figure has its frame's few
+DRAWN = 50  # colours, of lines and letters with smooth edges; a box in which nothing is drawn has one
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +114,7 @@ def test_the_sweep_unfolds_to_its_trials_and_controls_with_their_scores(
     scores: Mapping[str, list[float]] = {name(row): [row.clean, row.robust, row.score] for row in rows(store)}
     assert len(scores) == 2 + 3  # trials, and the controls no noise, constant and random
     assert {child: [float(text) for text in texts] for child, texts in children} == {
-        child: pytest.approx(values, abs=1e-3) for child, values in scores.items()
+        child: pytest.approx(values, abs=1e-12) for child, values in scores.items()
     }
 
 
@@ -122,7 +122,7 @@ def test_a_magnitude_is_drawn_as_its_schedule_moves(shown: Shown, watched: Watch
     shown.open(watched, shown.links.trials)
     unfold(watched.page, NAME)
     open_run(watched.page, "trial 0")
-    drawn = chart(watched.page, "magnitude/inputs.gaussian")
+    drawn = charts(watched.page, "magnitude/", ["magnitude/inputs.gaussian"])
     expect(drawn.locator(".points path")).to_have_count(EPOCHS)
     # A linear rise over all of training has means by epoch that are equally far apart: in pixels too.
     found = heights(drawn)
