@@ -21,7 +21,7 @@ ITS_OWN = (
     "ResizeObserver loop completed with undelivered notifications.",
 )
 # Otherwise the first page that is opened comes with a chat unfolded over a third of it.
-_NO_CHAT = {"name": "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "value": "true"}
+_CHAT_WAS_SHOWN = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 _PLACES = "cells => cells.map(cell => [cell.closest('[row-index]').getAttribute('row-index'), cell.innerText])"
 _POINTS = "points => points.map(point => point.transform.baseVal.consolidate().matrix).map(at => [at.e, at.f])"
 USUAL_COLUMNS = ("Dataset", "Source", "Models")
@@ -30,7 +30,10 @@ USUAL_COLUMNS = ("Dataset", "Source", "Models")
 @contextmanager
 def open_pages(browser: Browser, address: str) -> Iterator[Watched]:
     """A page in which MLflow's are to be opened, as if its chat had been closed before."""
-    remembered: StorageState = {"cookies": [], "origins": [{"origin": address, "localStorage": [_NO_CHAT]}]}
+    remembered: StorageState = {
+        "cookies": [],
+        "origins": [{"origin": address, "localStorage": [{"name": _CHAT_WAS_SHOWN, "value": "true"}]}],
+    }
     with open_page(browser, remembered=remembered) as watched:
         yield watched
 

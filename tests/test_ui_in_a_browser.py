@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,9 +24,9 @@ from mlflow_pages import (
 from playwright.sync_api import Browser, expect
 from sweep_examples import NAME, drive, put_tracking_database
 
+from noise_search.commands.looking import Pages, ui
 from noise_search.search.fronts import FrontRow, complete_rows
 from noise_search.store import locate, open_store
-from noise_search.tracking.serving import Links, links_to, serve
 
 EPOCHS = 5
 RISING = (
@@ -42,19 +41,6 @@ METRICS = ("clean", "robust", "score")
 DRAWN = 50  # colours, of lines and letters with smooth edges; a box in which nothing is drawn has one
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The sweep as MLflow's pages show it."""
-
-    browser: Browser
-    address: str
-    links: Links
-
-    def open(self, watched: Watched, link: str) -> None:
-        """Open a page by its path within MLflow's."""
-        watched.page.goto(f"{self.address}/{link}")
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +59,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def shown(browser: Browser, store: Path) -> Iterator[Shown]:
-    location = locate(store)
-    links = links_to(location.tracking_url, NAME)
-    with serve(location.tracking_url, location.artifact_folder, port=None) as address:
-        yield Shown(browser, address, links)
+def pages(store: Path) -> Iterator[Pages]:
+    """MLflow's, as `noise-search ui NAME` serves them."""
+    with ui(NAME, store=store) as served:
+        yield served
 
 
 @pytest.fixture
-def watched(shown: Shown) -> Iterator[Watched]:
+def watched(browser: Browser, pages: Pages) -> Iterator[Watched]:
     """A page for MLflow's, in which nothing may go wrong that MLflow itself does not always report."""
-    with open_pages(shown.browser, shown.address) as opened:
+    with open_pages(browser, pages.address) as opened:
         yield opened
         assert errors(opened) == []
-        assert {url for url in opened.requests if not _is_local(url, shown.address)} == set()
+        assert [url for url in opened.requests if not _is_local(url, pages.address)] == []
 
 
 def _is_local(url: str, address: str) -> bool:
@@ -104,9 +89,9 @@ def name(row: FrontRow) -> str:
 
 
 def test_the_sweep_unfolds_to_its_trials_and_controls_with_their_scores(
-    shown: Shown, watched: Watched, store: Path
+    pages: Pages, watched: Watched, store: Path
 ) -> None:
-    shown.open(watched, shown.links.trials)
+    watched.page.goto(str(pages.trials))
     unfold(watched.page, NAME)
     choose_columns(watched.page, METRICS)
     parent, *children = table(watched.page, METRICS).items()
@@ -118,8 +103,8 @@ def test_the_sweep_unfolds_to_its_trials_and_controls_with_their_scores(
     }
 
 
-def test_a_magnitude_is_drawn_as_its_schedule_moves(shown: Shown, watched: Watched) -> None:
-    shown.open(watched, shown.links.trials)
+def test_a_magnitude_is_drawn_as_its_schedule_moves(pages: Pages, watched: Watched) -> None:
+    watched.page.goto(str(pages.trials))
     unfold(watched.page, NAME)
     open_run(watched.page, "trial 0")
     drawn = charts(watched.page, "magnitude/", ["magnitude/inputs.gaussian"])
@@ -133,9 +118,9 @@ def test_a_magnitude_is_drawn_as_its_schedule_moves(shown: Shown, watched: Watch
 
 
 def test_the_link_of_a_sweep_leads_to_its_run_and_from_there_to_its_card(
-    shown: Shown, watched: Watched, store: Path
+    pages: Pages, watched: Watched, store: Path
 ) -> None:
-    shown.open(watched, shown.links.sweep)
+    watched.page.goto(pages.sweep)
     expect(watched.page.get_by_role("heading", name=NAME)).to_be_visible()
     open_file(watched.page, "card", "card.yaml")
     card = (store / "sweeps" / NAME / "card.yaml").read_text(encoding="utf-8")
@@ -144,8 +129,8 @@ def test_the_link_of_a_sweep_leads_to_its_run_and_from_there_to_its_card(
     assert said.inner_text().split() == card.split()
 
 
-def test_the_figure_of_a_sweep_is_drawn_within_its_run(shown: Shown, watched: Watched, store: Path) -> None:
-    shown.open(watched, shown.links.sweep)
+def test_the_figure_of_a_sweep_is_drawn_within_its_run(pages: Pages, watched: Watched, store: Path) -> None:
+    watched.page.goto(pages.sweep)
     open_file(watched.page, "figure", "front.html")
     front = frame(watched.page).locator("#figure-0")
     expect(front.get_by_text(f"{NAME}: front on the validation split")).to_be_visible()
