@@ -46,11 +46,11 @@ def errors(watched: Watched) -> list[str]:
 def unfold(page: Page, run: str) -> None:
     """Press [+] before a run in the table of runs, and wait for its children."""
     cell = page.get_by_role("gridcell").filter(has=page.get_by_role("link", name=run, exact=True))
-    rows = page.locator("[role=row][row-index]")
+    names = _names(page)
     expect(cell).to_be_visible()
-    before = rows.count()
+    before = names.count()
     cell.get_by_role("button").click()
-    expect(rows).not_to_have_count(before)
+    expect(names).not_to_have_count(before)
 
 
 def choose_columns(page: Page, added: Sequence[str], removed: Sequence[str] = USUAL_COLUMNS) -> None:
@@ -73,9 +73,14 @@ def table(page: Page, columns: Sequence[str]) -> dict[str, list[str]]:
         found = cell.evaluate_all(_PLACES)
         return {int(row): text.strip() for row, text in found}
 
-    names = places(page.locator("[role=row][row-index]").get_by_role("link"))
+    names = places(_names(page))
     cells = [places(page.locator(f"[role=gridcell][col-id='metrics.`{column}`']")) for column in columns]
     return {names[row]: [texts[row] for texts in cells] for row in sorted(names)}
+
+
+def _names(page: Page) -> Locator:
+    """Names of the runs in the table."""
+    return page.locator("[role=row][row-index]").get_by_role("link")
 
 
 def open_run(page: Page, name: str) -> None:
