@@ -151,3 +151,17 @@ def test_the_page_of_figures_is_drawn_without_a_network_or_an_error(
             assert colours(drawn) > DRAWN
         assert watched.errors == []
         assert [url for url in watched.requests if not url.startswith(("data:", "blob:"))] == [page.as_uri()]
+
+
+def test_a_page_that_fails_asks_the_network_or_shows_nothing_is_found_out(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text(
+        '<!doctype html><div id="empty" style="width:90px;height:90px"></div><script>console.error("said")</script>'
+        '<img src="http://127.0.0.1:9/picture.png" alt=""><script>throw new Error("thrown")</script>',
+        encoding="utf-8",
+    )
+    with open_page(browser) as watched:
+        watched.page.goto(page.as_uri())
+        assert {"said", "thrown"} <= {error.rpartition(": ")[2] for error in errors(watched)}
+        assert watched.requests == [page.as_uri(), "http://127.0.0.1:9/picture.png"]
+        assert colours(watched.page.locator("#empty")) == 1
