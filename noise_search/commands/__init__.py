@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from noise_search.commands.looking import Pages, ui
 from noise_search.commands.picking import pick
 from noise_search.commands.places import DEFAULT_STORE, store_location
 from noise_search.commands.reading import front, listing, status, statuses
@@ -9,6 +10,7 @@ from noise_search.commands.sweeping import Silent, SweepOutcome, run_sweep, swee
 
 __all__ = [
     "DEFAULT_STORE",
+    "Pages",
     "Silent",
     "SweepOutcome",
     "front",
@@ -20,4 +22,5 @@ __all__ = [
     "store_location",
     "sweep",
     "sweep_files",
+    "ui",
 ]

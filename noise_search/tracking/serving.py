@@ -27,6 +27,7 @@ from noise_search.errors import CallerError
 from noise_search.tracking.mlflow_sink import connect, hidden, sweep_runs
 
 PORT = 5000
+LARGEST_PORT = 65535
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 END_SECONDS = 10.0
@@ -79,6 +80,8 @@ def free_port(host: str, port: int | None) -> int:
     refusal = ""
     for number in wanted:
         try:
+            if not 0 <= number <= LARGEST_PORT:  # the system would take it modulo 65536
+                raise OSError(f"no port from 0 to {LARGEST_PORT}")
             family, kind, protocol, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
