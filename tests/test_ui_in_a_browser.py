@@ -24,7 +24,7 @@ from mlflow_pages import (
 from playwright.sync_api import Browser, expect
 from sweep_examples import NAME, drive, put_tracking_database
 
-from noise_search.commands.looking import Pages, ui
+from noise_search.commands import Pages, ui
 from noise_search.search.fronts import FrontRow, complete_rows
 from noise_search.store import locate, open_store
 
