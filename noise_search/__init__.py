@@ -20,6 +20,7 @@ _HOME = {
     "statuses": "commands",
     "front": "commands",
     "pick": "commands",
+    "ui": "commands",
     "available": "commands",
     "load_card": "policy",
     "save_card": "policy",
@@ -33,7 +34,7 @@ _HOME = {
 _AT_HOME = {"available": "listing"}
 
 if TYPE_CHECKING:
-    from noise_search.commands import front, pick, status, statuses, sweep
+    from noise_search.commands import front, pick, status, statuses, sweep, ui
     from noise_search.commands import listing as available
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
@@ -54,6 +55,7 @@ __all__ = [
     "status",
     "statuses",
     "sweep",
+    "ui",
 ]
 
 

@@ -42,10 +42,10 @@ PLACES = {
     "noise_search": {
         **ON_BOTH_SIDES,
         SETUP: [
-            "noise_search.commands:build",
+            "noise_search.commands.sweeping:build",
             "noise_search.config:collect",
-            "noise_search.commands:load_dataset",
-            "noise_search.commands:make_plan",
+            "noise_search.commands.sweeping:load_dataset",
+            "noise_search.commands.sweeping:make_plan",
             "noise_search.search.opening:make_workbench",
             "noise_search.search.opening:refuse_unfusable",
             "noise_search.search.opening:resolve_modes",
@@ -69,9 +69,9 @@ PLACES = {
             "noise_search.tracking.mirror:Mirror._run",
             "noise_search.search.driver:member_entry",
             "noise_search.search.opening:opened_entry",
-            "noise_search.commands:closed_entry",
+            "noise_search.commands.sweeping:closed_entry",
         ],
-        CLOSING: ["noise_search.commands:_write_files", "noise_search.commands:_outcome"],
+        CLOSING: ["noise_search.commands.sweeping:_write_files", "noise_search.commands.sweeping:_outcome"],
     },
     "handwritten": {
         **ON_BOTH_SIDES,

@@ -32,6 +32,7 @@ from sweep_examples import (
 )
 
 from noise_search import cli
+from noise_search.cli import running
 from noise_search.execute import InlineExecutor
 from noise_search.listing import LISTINGS
 from noise_search.policy import load_card
@@ -102,7 +103,7 @@ def test_a_tracked_sweep_prints_the_command_that_shows_its_runs(ns: Run) -> None
     code, out, _ = ns("sweep", "--store", str(tracked_store()), *TINY, "tracking.enabled=true")
     assert code == 0
     shown = next(line for line in out.splitlines() if line.startswith("MLflow: "))
-    assert f"mlflow ui --backend-store-uri sqlite:///{tracked_store() / 'mlflow.db'} " in shown
+    assert shown.endswith(f"noise-search ui {NAME} --store {tracked_store()}")
 
 
 def test_the_same_command_at_the_total_says_so_and_exits_0(ns: Run) -> None:
@@ -429,7 +430,7 @@ def test_an_interrupted_sweep_exits_130_with_the_command_that_continues(
     store = str(tmp_path / "a store")
     arguments = ["--store", store, *TINY, "space.terms.targets.magnitude={low: 0.1, high: 0.2}"]
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "Bar", _QuittingBar)
+        patch.setattr(running, "Bar", _QuittingBar)
         code, out, errors = ns("sweep", "--json", *arguments)
     assert (code, json.loads(out)["state"]) == (130, "interrupted")
     start, _, continuing = errors[-1].partition(": ")
@@ -450,7 +451,7 @@ class _QuittingBar(Quitter):
 
 
 def test_an_interruption_ends_a_run_of_several_sweeps(ns: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "Bar", _QuittingBar)
+    monkeypatch.setattr(running, "Bar", _QuittingBar)
     store = str(tmp_path / "store")
     assert ns("sweep", "--store", store, *TINY[1:], "-m", "seed=0,1")[0] == 130
     with open_store(locate(store), create=False) as opened:

@@ -7,21 +7,25 @@ mistakes, one line each; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import io
 import logging
-import os
 import shlex
-import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
-from pathlib import Path
-from types import FrameType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from noise_search import __version__
-from noise_search.cli.progress import Bar
+from noise_search.cli.looking import add_ui
+from noise_search.cli.running import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISTAKE,
+    STORE_VARIABLE,
+    configurations,
+    progress,
+    store_variable,
+    terminated_as_interrupted,
+)
 from noise_search.cli.show import (
     outcome_json,
     print_front,
@@ -31,15 +35,13 @@ from noise_search.cli.show import (
     print_table,
     row_json,
 )
-from noise_search.errors import CallerError, expected_one_of, raise_if_any
+from noise_search.errors import CallerError, expected_one_of
 
 if TYPE_CHECKING:
     from noise_search.commands import SweepOutcome
 
 # Heavy modules (torch, Optuna, MLflow, Hydra) are imported by the commands that need them: --help stays quick.
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 LISTS = ("noises", "schedules", "corruptions", "data", "models")
-_STORE_VARIABLE = "NOISE_SEARCH_STORE"
 _HYDRA = (
     "Everything else goes to Hydra: overrides such as model=mlp budget.trials=64, and --cfg job, --info, "
     "--config-dir FOLDER, -m."
@@ -114,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     pick.add_argument("name", metavar="NAME")
     pick.add_argument("--rule", default="best", metavar="RULE", help="best (default), knee, or min-clean=X")
     pick.add_argument("-o", "--output", metavar="CARD.yaml", help="file to write")
+    add_ui(command)
     listing = command("list", _list, "what can be searched, trained and scored")
     listing.add_argument("what", metavar="WHAT", help=", ".join(LISTS))
     return parser
@@ -121,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common_options() -> _Parser:
     common = _Parser(add_help=False, allow_abbrev=False)
-    common.add_argument("--store", metavar="FOLDER", help=f"default: ${_STORE_VARIABLE}, else ./noise_search_runs")
+    common.add_argument("--store", metavar="FOLDER", help=f"default: ${STORE_VARIABLE}, else ./noise_search_runs")
     common.add_argument("--json", action="store_true", help="print JSON alone on standard output")
     common.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
     return common
@@ -131,8 +134,8 @@ def _sweep(options: argparse.Namespace, rest: Sequence[str]) -> int:
     outcomes: list[SweepOutcome] = []
     interrupted = False
     try:
-        with _terminated_as_interrupted(), _store_variable(options.store):
-            for config in _configurations(rest):
+        with terminated_as_interrupted(), store_variable(options.store):
+            for config in configurations(rest, "noise-search sweep"):
                 outcomes.append(_sweep_one(config, options))
                 if interrupted := outcomes[-1].state == "interrupted":
                     break
@@ -147,34 +150,10 @@ def _sweep(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return INTERRUPTED if interrupted else DONE
 
 
-def _configurations(rest: Sequence[str]) -> list[dict[str, Any]]:
-    """What Hydra makes of the command line: one configuration a sweep, all of them checked before any runs."""
-    from noise_search.config import check, collect
-
-    said = io.StringIO()
-    try:
-        # Hydra notes a multirun in a folder before it looks at the overrides; nobody needs the note.
-        with tempfile.TemporaryDirectory() as folder, redirect_stderr(said):
-            notes = [f"hydra.sweep.dir={folder}"] if {"-m", "--multirun"} & set(rest) else []
-            configs = collect(_overrides_first([*rest, *notes]), "noise-search sweep")
-    except SystemExit as stop:  # Hydra's parser: --hydra-help, or an option that it refuses
-        if stop.code:
-            raise CallerError(said.getvalue().splitlines()[-1]) from stop
-        raise
-    sys.stderr.write(said.getvalue())
-    raise_if_any(list(dict.fromkeys(mistake for config in configs for mistake in check(config))))
-    return configs
-
-
-def _overrides_first(arguments: Sequence[str]) -> list[str]:
-    """Hydra's options may stand anywhere; its own parser wants the overrides in one piece."""
-    return sorted(arguments, key=lambda word: word.startswith("-") or not ("=" in word or word.startswith("~")))
-
-
 def _sweep_one(config: dict[str, Any], options: argparse.Namespace) -> SweepOutcome:
     from noise_search.commands import run_sweep
 
-    with _progress() as reporter:
+    with progress() as reporter:
         outcome = run_sweep(config, store=options.store, reporter=reporter)
     if not options.json:
         print_outcome(outcome)
@@ -231,45 +210,3 @@ def _list(options: argparse.Namespace, _: Sequence[str]) -> int:
     rows = listing(options.what)
     print_json(rows) if options.json else print_table(rows)
     return DONE
-
-
-@contextmanager
-def _progress() -> Iterator[Bar]:
-    bar = Bar()
-    try:
-        yield bar
-    finally:
-        bar.stop()
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end a sweep as Ctrl-C does: closed, with the command that continues."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: leave signals to whoever has it
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _store_variable(store: str | None) -> Iterator[None]:
-    """Let the configuration see `--store` as it sees the environment variable."""
-    before = os.environ.get(_STORE_VARIABLE)
-    if store is not None:
-        os.environ[_STORE_VARIABLE] = str(Path(store).expanduser().absolute())
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[_STORE_VARIABLE] = before
-        elif store is not None:
-            os.environ.pop(_STORE_VARIABLE)

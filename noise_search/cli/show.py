@@ -71,10 +71,7 @@ def _print_better_control(outcome: SweepOutcome) -> None:
 def _print_tracking(outcome: SweepOutcome) -> None:
     if not outcome.location.tracking_path.exists():
         return
-    from noise_search.tracking.mlflow_sink import ui_command
-
-    print(f"MLflow: {program('mlflow')} {ui_command(outcome.location.tracking_url).partition(' ')[2]}")
-    print("        then http://127.0.0.1:5000, Model training; [+] before the sweep's run unfolds its trials")
+    print(f"MLflow: {program('noise-search')} ui {outcome.name} --store {shlex.quote(str(outcome.location.folder))}")
 
 
 def program(name: str) -> str:

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +57,7 @@ class MlflowSink:
     """
 
     def __init__(self, tracking_url: str, artifact_folder: Path) -> None:
-        self._client = _connect(tracking_url)
+        self._client = connect(tracking_url)
         self._artifact_location = artifact_folder.resolve().as_uri()
         self._experiments: dict[str, str] = {}
         self._runs: dict[tuple[str, str, str | None], str] = {}
@@ -150,18 +150,11 @@ class MlflowSink:
         """Look up every run of a sweep, once: a search for each member would cost as much as its parameters."""
         if (experiment, sweep) in self._recalled:
             return
-        for run in self._search(experiment_id, _tag_clause(SWEEP_TAG, sweep)):
+        for run in _search(self._client, [experiment_id], _tag_clause(SWEEP_TAG, sweep)):
             tags = run.data.tags
             if tags.get(SWEEP_TAG) == sweep:
                 self._runs.setdefault((experiment, sweep, tags.get(MEMBER_TAG)), str(run.info.run_id))
         self._recalled.add((experiment, sweep))
-
-    def _search(self, experiment_id: str, clause: str) -> Iterator[Run]:
-        page = self._client.search_runs([experiment_id], clause, max_results=_PAGE)
-        yield from page
-        while page.token:
-            page = self._client.search_runs([experiment_id], clause, max_results=_PAGE, page_token=page.token)
-            yield from page
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:
@@ -188,36 +181,51 @@ def create_schema(tracking_url: str) -> None:
         if not path.exists():
             _create_file(path)
         _set_write_ahead_log(path)
-    _connect(tracking_url)
+    connect(tracking_url)
 
 
-def ui_command(tracking_url: str) -> str:
-    """Shell command that serves MLflow's pages for `tracking_url` on this machine; a password shows as ***.
+@dataclass(frozen=True, slots=True)
+class SweepRun:
+    """A run of a sweep as MLflow knows it; `member` is None for the sweep's own."""
 
-    >>> ui_command("sqlite:////data/mlflow.db")
-    'mlflow ui --backend-store-uri sqlite:////data/mlflow.db --host 127.0.0.1 --port 5000'
+    experiment_id: str
+    run_id: str
+    member: str | None
+
+
+def sweep_runs(client: MlflowClient, sweep: str) -> list[SweepRun]:
+    """Every run of a sweep that is not deleted, in whatever experiment, the newest first."""
+    experiments = [str(experiment.experiment_id) for experiment in client.search_experiments()]
+    found = _search(client, experiments, _tag_clause(SWEEP_TAG, sweep))
+    return [
+        SweepRun(str(run.info.experiment_id), str(run.info.run_id), run.data.tags.get(MEMBER_TAG))
+        for run in found
+        if run.data.tags.get(SWEEP_TAG) == sweep
+    ]
+
+
+def delete_sweep_runs(tracking_url: str, sweep: str) -> int:
+    """Delete every run of a sweep as MLflow's pages would; returns how many. It keeps them until `mlflow gc`.
+
+    The sweep's own run goes last, so that no trial is ever left without it.
     """
-    return f"mlflow ui --backend-store-uri {shlex.quote(_hidden(tracking_url))} --host 127.0.0.1 --port 5000"
+    client = connect(tracking_url)
+    runs = sorted(sweep_runs(client, sweep), key=lambda run: run.member is None)
+    for run in runs:
+        client.delete_run(run.run_id)
+    return len(runs)
 
 
-def ui_link(tracking_url: str, experiment: str) -> str:
-    """Path of an experiment's list of runs within MLflow's pages, to put behind `http://127.0.0.1:5000/`.
+def connect(tracking_url: str) -> MlflowClient:
+    """Client of a database.
 
     Raises:
-        CallerError: Where there is no such experiment, or it was deleted.
+        CallerError: For a URL that is not a database's.
     """
-    experiment_id = _experiment_id(_connect(tracking_url), experiment)
-    if experiment_id is None:
-        raise CallerError(f"MLflow experiment {experiment!r}: expected one in {_hidden(tracking_url)}, got none")
-    # Without the type MLflow opens the pages for language models, where these runs are not shown.
-    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-
-
-def _connect(tracking_url: str) -> MlflowClient:
     if urlsplit(tracking_url).scheme.split("+")[0] not in {"sqlite", "postgresql"}:
         raise CallerError(
             "tracking: expected the URL of a database, sqlite:///FILE or postgresql+psycopg://..., "
-            f"got {_hidden(tracking_url)!r}"
+            f"got {hidden(tracking_url)!r}"
         )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -232,7 +240,7 @@ def _create_file(path: Path) -> None:
     built = path.with_name(f".{path.name}.{os.getpid()}.building")
     ready = path.with_name(f".{path.name}.{os.getpid()}.ready")
     try:
-        _connect(f"sqlite:///{built}")
+        connect(f"sqlite:///{built}")
         # A copy, because MLflow keeps a connection to the file it built.
         shutil.copyfile(built, ready)
         _move_unless_there(ready, path)
@@ -278,6 +286,14 @@ def _experiment_id(client: MlflowClient, name: str) -> str | None:
     return str(experiment.experiment_id)
 
 
+def _search(client: MlflowClient, experiment_ids: list[str], clause: str) -> Iterator[Run]:
+    page = client.search_runs(experiment_ids, clause, max_results=_PAGE)
+    yield from page
+    while page.token:
+        page = client.search_runs(experiment_ids, clause, max_results=_PAGE, page_token=page.token)
+        yield from page
+
+
 def _tag_clause(key: str, value: str) -> str:
     """Filter for runs whose tag `key` is `value`; may let some others through.
 
@@ -310,6 +326,6 @@ def _tags(values: Mapping[str, str]) -> list[RunTag]:
     return [RunTag(key, value) for key, value in values.items()]
 
 
-def _hidden(url: str) -> str:
+def hidden(url: str) -> str:
     """`url` without its password."""
     return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", url)

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from noise_search.errors import CallerError
 from noise_search.tracking import mlflow_sink
 from noise_search.tracking.messages import MemberFinished, MetricPoint, SweepClosed, SweepOpened
-from noise_search.tracking.mlflow_sink import MlflowSink, create_schema, ui_command, ui_link
+from noise_search.tracking.mlflow_sink import MlflowSink, connect, create_schema, delete_sweep_runs, sweep_runs
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
@@ -228,24 +228,24 @@ def test_a_place_that_is_no_database_file_or_server_is_refused(url: str) -> None
         create_schema(url)
 
 
-def test_the_command_to_look_is_quoted_for_the_shell() -> None:
-    expected = "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db' --host 127.0.0.1 --port 5000"
-    assert ui_command("sqlite:////a b/mlflow.db") == expected
+def test_every_run_of_a_sweep_is_deleted_in_whatever_experiment_and_no_other(
+    sink: MlflowSink, client: Any, mlflow_url: str
+) -> None:
+    other = replace(FINISHED, sweep="sweep b")
+    for message in (OPENED, FINISHED, replace(FINISHED, member="trial 1", experiment="elsewhere"), other):
+        sink.send(message)
+    assert {run.member for run in sweep_runs(connect(mlflow_url), "sweep a")} == {None, "control no_noise", "trial 1"}
+    assert delete_sweep_runs(mlflow_url, "sweep a") == 4  # its own run is in both experiments
+    assert set(_runs(client)) == {"sweep b", "control no_noise"}
+    assert _runs(client, "elsewhere") == {}
+    assert delete_sweep_runs(mlflow_url, "sweep a") == 0
 
 
-def test_the_command_to_look_hides_the_password() -> None:
-    shown = ui_command("postgresql+psycopg://me:p@ss@host:5432/mlflow")
-    assert "postgresql+psycopg://me:***@host:5432/mlflow" in shown
-    assert "p@ss" not in shown
-
-
-def test_the_link_leads_to_the_runs_of_the_experiment(sink: MlflowSink, client: Any, mlflow_url: str) -> None:
-    sink.send(OPENED)
-    experiment_id = client.get_experiment_by_name("digits").experiment_id
-    expected = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    assert ui_link(mlflow_url, "digits") == expected
-
-
-def test_the_link_to_an_experiment_that_is_not_there_says_so(mlflow_url: str) -> None:
-    with pytest.raises(CallerError, match="MLflow experiment 'nothing': expected one in sqlite"):
-        ui_link(mlflow_url, "nothing")
+def test_a_sweep_whose_runs_were_deleted_starts_anew(sink: MlflowSink, client: Any, mlflow_url: str) -> None:
+    sink.send(FINISHED)
+    before = {run.info.run_id for run in _runs(client).values()}
+    delete_sweep_runs(mlflow_url, "sweep a")
+    MlflowSink(mlflow_url, Path(mlflow_url.removeprefix("sqlite:///")).parent / "artifacts").send(FINISHED)
+    after = _runs(client)
+    assert set(after) == {"sweep a", "control no_noise"}
+    assert before.isdisjoint(run.info.run_id for run in after.values())

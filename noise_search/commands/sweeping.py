@@ -1,8 +1,7 @@
-"""What the command line does, as Python calls."""
+"""Run a sweep, or continue it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,15 @@ from typing import Any
 from noise_search.config import build, compose
 from noise_search.corruptions.suites import uncalibrated
 from noise_search.data import forget_loaded
-from noise_search.errors import CallerError, expected_one_of
-from noise_search.listing import LISTINGS
-from noise_search.policy import Card, save_card
+from noise_search.policy import save_card
 from noise_search.report.figures import sweep_page
 from noise_search.search.driver import Reporter, drive
 from noise_search.search.fronts import FrontRow, complete_rows, front_rows
 from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
 from noise_search.search.pick import make_card, pick_row
-from noise_search.store import Location, MemberRecord, OutboxEntry, ResultRecord, Store, SweepRecord, locate, open_store
+from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
-
-DEFAULT_STORE = "./noise_search_runs"
 
 
 class Silent:
@@ -99,73 +94,6 @@ def run_sweep(
     with open_sweep(plan, location) as opened:
         state = _drive_to_the_end(opened, location, reporter or Silent())
     return _outcome(_record(plan, location), location, changed=True, state=state)
-
-
-def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
-    """State, budget, trials by outcome, epochs, samples, seconds and best trial of a sweep.
-
-    Raises:
-        CallerError: For an unknown name or a missing store.
-    """
-    with open_store(_location(store), create=False) as opened:
-        return _status(opened, opened.sweep(name))
-
-
-def statuses(*, store: str | Path | None = None) -> list[dict[str, Any]]:
-    """Status of every sweep in the store, oldest first."""
-    with open_store(_location(store), create=False) as opened:
-        return [_status(opened, record) for record in opened.sweeps()]
-
-
-def front(name: str, *, store: str | Path | None = None) -> list[FrontRow]:
-    """The front of a sweep, most robust first, and then every control.
-
-    Raises:
-        CallerError: For an unknown name or a missing store.
-    """
-    with open_store(_location(store), create=False) as opened:
-        return front_rows(opened, opened.sweep(name).id)
-
-
-def pick(
-    name: str, *, rule: str = "best", output: str | Path | None = None, store: str | Path | None = None
-) -> tuple[FrontRow, Card]:
-    """Pick a trial of the front and make its card; with `output`, write it there.
-
-    Args:
-        name: Of the sweep.
-        rule: `best`, `knee` or `min-clean=X`.
-        output: File to write, whole or not at all.
-        store: Folder of the store.
-
-    Raises:
-        CallerError: For an unknown name or rule, an empty front, or a file that cannot be written.
-    """
-    with open_store(_location(store), create=False) as opened:
-        record = opened.sweep(name)
-        row = pick_row(front_rows(opened, record.id), rule)
-        card = make_card(record, row, rule)
-    if output is not None:
-        save_card(card, output)
-    return row, card
-
-
-def listing(what: str) -> list[dict[str, Any]]:
-    """What can be searched, trained and scored.
-
-    Args:
-        what: noises, schedules, corruptions, data or models.
-
-    Raises:
-        CallerError: For another word.
-    """
-    if what not in LISTINGS:
-        raise CallerError(expected_one_of("list", LISTINGS, what))
-    return LISTINGS[what]()
-
-
-def _location(store: str | Path | None) -> Location:
-    return locate(os.environ.get("NOISE_SEARCH_STORE", DEFAULT_STORE) if store is None else store)
 
 
 def _record(plan: Plan, location: Location) -> SweepRecord:
@@ -245,36 +173,3 @@ def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: s
     files = {key: path for key, path in sweep_files(record.name, location).items() if path.exists()}
     note = uncalibrated(record.config["suite"])
     return SweepOutcome(record.name, state or record.state, changed, location, rows, picked, files, note)
-
-
-def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
-    members = [member for member in store.members(record.id) if member.number is not None]
-    jobs = store.jobs(record.id)
-    states = ("complete", "stopped", "infeasible", "failed", "running", "waiting")
-    state = _state(store, record)
-    # What a driver that died left running waits for the next one.
-    found = ["waiting" if m.state == "running" and state != "running" else m.state for m in members]
-    return {
-        "name": record.name,
-        "state": state,
-        "budget": {"trials": record.budget_trials},
-        "trials": {name: found.count(name) for name in states},
-        "epochs_trained": sum(job.epochs_trained for job in jobs),
-        "samples_scored": sum(job.samples_scored for job in jobs),
-        "seconds": round(record.seconds, 1),
-        "best": _best(members, store.latest_results(record.id)),
-    }
-
-
-def _state(store: Store, record: SweepRecord) -> str:
-    """State of a sweep; one whose driver died without a word is interrupted, whatever it wrote last."""
-    abandoned = record.state == "running" and not store.is_driven(record.id)
-    return "interrupted" if abandoned else record.state
-
-
-def _best(members: Sequence[MemberRecord], results: Mapping[int, ResultRecord]) -> dict[str, Any] | None:
-    scored = [(results[member.id].scores["score"], member.number) for member in members if member.state == "complete"]
-    if not scored:
-        return None
-    score, number = max(scored)
-    return {"trial": number, "score": score}

@@ -1,0 +1,59 @@
+"""`noise-search ui`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from noise_search.cli.running import DONE, AddCommand, terminated_as_interrupted
+from noise_search.cli.show import print_json
+
+if TYPE_CHECKING:
+    from noise_search.commands import Pages
+
+_LOOPBACK = ("localhost", "127.", "::1")
+
+
+def add_ui(command: AddCommand) -> None:
+    """Add the command to the command line."""
+    ui = command("ui", _ui, "MLflow's pages on the store's own database, until Ctrl-C")
+    ui.add_argument("name", nargs="?", metavar="NAME", help="sweep to link to; without it all experiments")
+    ui.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    ui.add_argument("--port", type=int, help="port to listen at (default: 5000, or a free one where that is in use)")
+    ui.add_argument("--open", action="store_true", help="open the page in a browser")
+    ui.add_argument("--no-open", "--no-browser", action="store_false", dest="open", help="only print it (default)")
+
+
+def _ui(options: argparse.Namespace, _: Sequence[str]) -> int:
+    from noise_search import commands
+
+    if not options.host.startswith(_LOOPBACK):
+        print(f"--host {options.host}: whoever reaches it can change and delete runs", file=sys.stderr)
+    with (
+        terminated_as_interrupted(signal.SIGHUP),
+        commands.ui(options.name, store=options.store, host=options.host, port=options.port) as pages,
+    ):
+        try:
+            _show(pages, as_json=options.json)
+            if options.open:
+                webbrowser.open(pages.sweep)
+            while True:
+                signal.pause()
+        except KeyboardInterrupt:  # how this command is meant to end
+            return DONE
+
+
+def _show(pages: Pages, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(pages))
+    else:
+        print(f"MLflow: {pages.sweep}")
+        if pages.trials is not None:
+            print(f"trials: {pages.trials}  ([+] before the sweep's run unfolds them)")
+        print("Ctrl-C ends it")
+    sys.stdout.flush()  # whoever reads a pipe waits for it
