@@ -89,10 +89,8 @@ def _run_padded(
     job: Job, workbench: Workbench, states: Sequence[State], run: RunGroup[Found], on_epoch: Report
 ) -> list[Found]:
     """Run a group; a fused one of width 1 is doubled, because width 1 takes another kernel."""
-    if workbench.setup.mode == "looped":
-        return run(job, workbench, states, on_epoch)
-    with _threads_for(max(2, len(job.members))):
-        if len(job.members) > 1:
+    with _threads_for(1 if workbench.setup.mode == "looped" else max(2, len(job.members))):
+        if workbench.setup.mode == "looped" or len(job.members) > 1:
             return run(job, workbench, states, on_epoch)
         twins = replace(job, members=job.members * 2)
         return run(twins, workbench, [*states, *states], lambda _: on_epoch(1))[:1]
@@ -100,7 +98,7 @@ def _run_padded(
 
 @contextmanager
 def _threads_for(trials: int) -> Iterator[None]:
-    """CPU threads cut down to the largest power of two that is not above `trials`.
+    """CPU threads cut down to the largest power of two that is not above `trials`; one for a trial by itself.
 
     Other numbers make a convolution share one trial's samples among threads, and the last bits of its results then
     depend on the trial's slot, the cohort's width and the number of threads.

@@ -83,7 +83,7 @@ def test_a_looped_trial_gives_the_same_numbers_alone_and_in_a_job_of_several(mod
 
 def test_any_number_of_threads_gives_the_same_numbers_in_processes_of_their_own() -> None:
     one, two, six = (json.loads(started.communicate()[0]) for started in [fingerprints(n) for n in (1, 2, 6)])
-    assert list(one) == [*SHIPPED, "wide mlp"]
+    assert list(one) == [*SHIPPED, "wide mlp", "looped"]
     assert all(len(found["together"]) == 5 for found in one.values())
     assert one == two
     assert one == six  # no power of two: convolutions would leave threads a share of a trial

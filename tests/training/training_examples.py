@@ -160,12 +160,13 @@ def assert_same(one: tuple[Result, Mapping[str, Tensor]], other: tuple[Result, M
 
 
 def print_fingerprints(threads: int) -> None:
-    """For every shipped model and a wide one, fused: hashes of a cohort of five, and of its first member alone."""
+    """For every shipped model, a wide one and a looped one: hashes of a cohort of five, and of its first member alone."""
     torch.set_num_threads(threads)
     # Batches large enough for torch to share them out among its threads.
     models = {**SHIPPED, "wide mlp": ModelSpec("mlp", MlpParameters((256, 256)))}
     data = dataset(384, 100)
     benches = {name: bench(model, epochs=1, data=data, batch_size=256) for name, model in models.items()}
+    benches["looped"] = bench("cnn group", "looped", epochs=1, data=data, batch_size=256)
     print(json.dumps({model: _fingerprints(workbench) for model, workbench in benches.items()}))
 
 
