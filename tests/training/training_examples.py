@@ -160,7 +160,7 @@ def assert_same(one: tuple[Result, Mapping[str, Tensor]], other: tuple[Result, M
 
 
 def print_fingerprints(threads: int) -> None:
-    """For every shipped model, a wide one and a looped one: hashes of a cohort of five, and of its first member alone."""
+    """For shipped models, a wide one and a looped one: hashes of a cohort of five, and of its first member alone."""
     torch.set_num_threads(threads)
     # Batches large enough for torch to share them out among its threads.
     models = {**SHIPPED, "wide mlp": ModelSpec("mlp", MlpParameters((256, 256)))}
