@@ -180,5 +180,5 @@ def _extreme(value: Value, pick: Callable[[Sequence[float]], float]) -> float:
 
 def _shown(value: Value) -> str:
     if isinstance(value, Range):
-        return f"in [{value.low:g}, {value.high:g}]"
+        return f"in {value.low:g} to {value.high:g}"
     return f"in {list(value.options)}" if isinstance(value, Choices) else f"= {value}"

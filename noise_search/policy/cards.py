@@ -123,6 +123,15 @@ class _CardDumper(yaml.SafeDumper):
         return super().represent_sequence(tag, entries, flow_style=numbers or flow_style)
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text in double quotes where it holds a line break of Unicode, which PyYAML folds into a space elsewhere."""
+    style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_CardDumper.add_representer(str, _represent_text)
+
+
 def _yaml_text(content: Mapping[str, Any], where: str) -> bytes:
     try:
         return yaml.dump(content, Dumper=_CardDumper, sort_keys=False, allow_unicode=True).encode()

@@ -30,7 +30,7 @@ def made(kind: str, **values: Any) -> Schedule:
 
 
 def ramp(t: float, of: Values) -> float:
-    return min(max((t - of["start"]) / (of["stop"] - of["start"]), 0.0), 1.0)
+    return float(min(max((t - of["start"]) / (of["stop"] - of["start"]), 0.0), 1.0))
 
 
 def up_or_down(t: float, direction: str) -> float:
