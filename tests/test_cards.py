@@ -99,7 +99,7 @@ def test_a_card_is_plain_yaml_as_the_documentation_shows_it(policy: Policy) -> N
 
 
 @pytest.mark.parametrize("text", ["\x85", "a\x85b", "\u2028", "a \u2029 b", "\ufeff"])
-def test_line_breaks_of_unicode_in_a_context_come_back_as_they_were(text: str) -> None:
+def test_line_breaks_of_any_kind_in_a_context_come_back_as_they_were(text: str) -> None:
     assert saved_and_loaded(Card(Policy(), {text: [text]})).context == {text: [text]}
 
 

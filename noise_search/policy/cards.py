@@ -124,8 +124,8 @@ class _CardDumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Text in double quotes where it holds a line break of Unicode, which PyYAML folds into a space elsewhere."""
-    style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
+    """Text in double quotes where it holds a next-line character, which PyYAML reads as a space elsewhere."""
+    style = '"' if "\x85" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
