@@ -35,7 +35,7 @@ def mistakes_at_inputs(**body: Any) -> list[str]:
         | st.booleans()
         | st.integers()
         | st.floats()
-        | st.sampled_from(["gaussian", "none", "linear", "low"]),
+        | st.sampled_from(["gaussian", "none", "linear", "low", "knots", "table", "up"]),
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
@@ -57,9 +57,18 @@ def mistakes_at_inputs(**body: Any) -> list[str]:
                         "gaussian",
                         "a",
                         "stop",
+                        "knots",
+                        "k",
+                        "values",
+                        "every",
+                        "cycles",
+                        "on",
+                        "epochs",
+                        "on_epochs",
                     ]
                 )
-                | st.integers(),
+                | st.integers()
+                | st.booleans(),
                 inner,
                 max_size=4,
             )
@@ -69,7 +78,9 @@ def mistakes_at_inputs(**body: Any) -> list[str]:
 )
 def test_whatever_is_given_is_read_or_told_what_is_wrong(node: Any) -> None:
     body = {"noise": "gaussian", "magnitude": node, "level": node, "schedule": node}
-    for space in (node, {"terms": node}, {"terms": {"inputs": node}}, {"terms": {"inputs": body}}):
+    gated = {"noise": "gaussian", "schedule": {"choices": ["steps", "knots"], "knots": node, "every": node}}
+    sites = [node, {"inputs": node}, {"inputs": body}, {"inputs": gated}]
+    for space in (node, *({"terms": site} for site in sites)):
         found = mistakes_if_any(space)
         assert all(mistake.startswith("space") and "\n" not in mistake for mistake in found)
         assert len(set(found)) == len(found)
@@ -77,7 +88,7 @@ def test_whatever_is_given_is_read_or_told_what_is_wrong(node: Any) -> None:
 
 def mistakes_if_any(space: Any) -> tuple[str, ...]:
     try:
-        parse_space(space)
+        parse_space(space, epochs=12)
     except CallerError as error:
         return error.mistakes
     return ()
