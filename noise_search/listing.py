@@ -10,7 +10,7 @@ from noise_search.corruptions import CORRUPTIONS
 from noise_search.data import DATASETS
 from noise_search.models import MODELS
 from noise_search.noises import NOISES
-from noise_search.schedules import SCHEDULES, Parameter
+from noise_search.schedules import SCHEDULES, Number, Parameter, Word
 
 Row = dict[str, Any]
 
@@ -34,11 +34,12 @@ def noises() -> list[Row]:
 
 
 def schedules() -> list[Row]:
-    """Every schedule with its parameters and how they are searched."""
+    """Every schedule with its parameters, how they are searched, and its factor at progress t."""
     return [
         {
             "schedule": name,
             "parameters": ", ".join(_parameter(*item) for item in curve.parameters.items()) or "none",
+            "formula": curve.formula,
             "summary": curve.summary,
         }
         for name, curve in SCHEDULES.items()
@@ -104,6 +105,20 @@ def _range(low: float, high: float, *, log: bool) -> str:
 
 
 def _parameter(name: str, parameter: Parameter) -> str:
-    if parameter.search is None:
-        return f"{name} = {parameter.default:g}"
-    return f"{name} in {_range(*parameter.search, log=False)}"
+    if isinstance(parameter, Word):
+        return f"{name} of {', '.join(parameter.choices)}"
+    if isinstance(parameter, Number):
+        return f"{name} {_searched(parameter)}"
+    searched = ", each in 0 to 1" if parameter.search else ", given"
+    count = (
+        f"at least {parameter.shortest}"
+        if parameter.longest is None
+        else f"{parameter.shortest} to {parameter.longest}"
+    )
+    return f"{count} {name}{searched}"
+
+
+def _searched(number: Number) -> str:
+    if number.search is None:
+        return f"= {number.default:g}"
+    return f"in {_range(*number.search, log=number.log)}{' whole' if number.integer else ''}"

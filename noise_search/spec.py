@@ -97,11 +97,12 @@ class TrainSpec:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Searched number in [low, high], on a log scale or not."""
+    """Searched number in [low, high], on a log scale or not, whole or not."""
 
     low: float
     high: float
     log: bool = False
+    integer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,14 @@ Value = float | str | Range | Choices
 
 
 @dataclass(frozen=True, slots=True)
+class Several:
+    """List of values: how many there are, itself fixed or searched, and what each is, for as many as there can be."""
+
+    count: Value
+    entries: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NoiseBranch:
     """What is searched for one noise, once that noise was picked.
 
@@ -122,13 +131,15 @@ class NoiseBranch:
         magnitude, fraction, level: fraction and level are None for noises without that knob.
         schedule: Kind of schedule, fixed or picked.
         curves: Schedule kind -> parameter -> value.
+        every: Parameter of the gate -> value, `cycles` being "none" where there is no gate; None for none at all.
     """
 
     magnitude: Value
     fraction: Value | None
     level: Value | None
     schedule: Value
-    curves: Mapping[str, Mapping[str, Value]]
+    curves: Mapping[str, Mapping[str, Value | Several]]
+    every: Mapping[str, Value] | None = None
 
 
 @dataclass(frozen=True, slots=True)

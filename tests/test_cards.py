@@ -19,6 +19,7 @@ from policy_strategies import ALL_NOISES, policies, schedules, terms
 from noise_search.errors import CallerError
 from noise_search.noises import NOISES
 from noise_search.policy import (
+    CARD_LIMIT_BYTES,
     Card,
     Policy,
     Term,
@@ -26,7 +27,7 @@ from noise_search.policy import (
     load_card,
     save_card,
 )
-from noise_search.schedules import SCHEDULES
+from noise_search.schedules import SCHEDULES, Gate, Schedule
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False)
@@ -90,8 +91,16 @@ def test_a_card_is_plain_yaml_as_the_documentation_shows_it(policy: Policy) -> N
     for term, made in zip(content["terms"], policy.terms, strict=True):
         assert (term["site"], term["noise"], term["magnitude"]) == (made.site, made.noise, made.magnitude)
         assert term["schedule"].pop("kind") == made.schedule.kind
-        assert term["schedule"] == dict(made.schedule.parameters)
+        gate = term["schedule"].pop("every", None)
+        assert gate == (made.schedule.every and {"cycles": made.schedule.every.cycles, "on": made.schedule.every.on})
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in term["schedule"].items()}
+        assert values == dict(made.schedule.parameters)
         assert term.keys() - {"fraction", "level"} == {"site", "noise", "magnitude", "schedule"}
+
+
+@pytest.mark.parametrize("text", ["\x85", "a\x85b", "\u2028", "a \u2029 b", "\ufeff"])
+def test_line_breaks_of_any_kind_in_a_context_come_back_as_they_were(text: str) -> None:
+    assert saved_and_loaded(Card(Policy(), {text: [text]})).context == {text: [text]}
 
 
 def test_numbers_of_numpy_make_the_same_card() -> None:
@@ -104,6 +113,34 @@ def test_one_object_twice_in_a_context_is_written_twice() -> None:
     shared = [0, 1]
     context = {"input_range": shared, "again": shared}
     assert saved_and_loaded(Card(Policy(), context)).context == context
+
+
+@pytest.mark.parametrize("on", ["on", "'on'"])
+def test_a_card_written_by_hand_may_have_the_word_on_without_quotes(on: str, tmp_path: Path) -> None:
+    gated = "{kind: steps, k: 2, direction: down, every: {cycles: 4, %s: 0.25}}" % on  # noqa: UP031
+    (tmp_path / "card.yaml").write_text(
+        f"version: 1\nterms: [{{site: inputs, noise: gaussian, magnitude: 0.2, schedule: {gated}}}]\n"
+    )
+    expected = Schedule("steps", (("k", 2), ("direction", "down")), Gate(4, 0.25))
+    assert load_card(tmp_path / "card.yaml").policy.terms[0].schedule == expected
+
+
+def with_table(values: int) -> Card:
+    table = Schedule("table", (("values", tuple(step / values for step in range(values))),))
+    return Card(Policy((Term("inputs", "gaussian", 0.2, schedule=table),)), {})
+
+
+def test_a_card_of_a_long_table_is_loaded_as_it_was_saved_its_numbers_in_rows(tmp_path: Path) -> None:
+    save_card(with_table(1000), tmp_path / "card.yaml")
+    assert load_card(tmp_path / "card.yaml") == with_table(1000)
+    assert len((tmp_path / "card.yaml").read_text().splitlines()) < 1000 / 2
+
+
+def test_a_card_too_large_to_be_loaded_again_is_not_saved(tmp_path: Path) -> None:
+    too_many = CARD_LIMIT_BYTES // 4
+    with pytest.raises(CallerError, match=f"expected a card of at most {CARD_LIMIT_BYTES} bytes, got .*fewer values"):
+        save_card(with_table(too_many), tmp_path / "card.yaml")
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- writing

@@ -36,6 +36,7 @@ from noise_search.cli import running
 from noise_search.execute import InlineExecutor
 from noise_search.listing import LISTINGS
 from noise_search.policy import load_card
+from noise_search.schedules import SCHEDULES
 from noise_search.store import locate, open_store
 
 SMALL = ("budget.trials=1", "controls.constants=0", "controls.random=0")
@@ -285,7 +286,7 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "an unknown schedule": (
         ["sweep", "space.terms.targets.schedule=linaer"],
-        ["space.terms.targets.schedule.kind: expected one of ['constant', 'cosine', 'linear', 'window'], got 'linaer'"],
+        [f"space.terms.targets.schedule.kind: expected one of {sorted(SCHEDULES)}, got 'linaer'"],
     ),
     "a word for a number": (["sweep", "train.epochs=many"], ["train.epochs: expected"]),
     "a number for a word": (["sweep", "optimizer.lr_schedule=3"], ["optimizer.lr_schedule: expected"]),

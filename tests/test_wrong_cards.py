@@ -156,6 +156,33 @@ BAD_CARDS: dict[str, tuple[str, list[str]]] = {
         term_with(schedule={"kind": "window", "start": 0.7, "stop": 0.2}),
         [": terms[0].schedule: expected start < stop, got start=0.7, stop=0.2"],
     ),
+    "a schedule with a number that is none": (
+        term_with(schedule={"kind": "exponential", "g": math.nan}),
+        [": terms[0].schedule.g: expected a number in [-20, 20], got nan"],
+    ),
+    "a table with an infinite value": (
+        term_with(schedule={"kind": "table", "values": [0, math.inf]}),
+        [": terms[0].schedule.values[1]: expected a number in [0, 1], got inf"],
+    ),
+    "knots without values": (
+        term_with(schedule={"kind": "knots", "monotone": "up"}),
+        [": terms[0].schedule.values: expected a list of 3 to 6 numbers in [0, 1], got none"],
+    ),
+    "a direction that is none": (
+        term_with(schedule={"kind": "power", "direction": "donw"}),
+        [": terms[0].schedule.direction: expected one of ['down', 'up'], got 'donw'; did you mean 'down'?"],
+    ),
+    "a gate that is a number": (
+        term_with(schedule={"kind": "constant", "every": 3}),
+        [": terms[0].schedule.every: expected a mapping with ['cycles', 'on'], got 3"],
+    ),
+    "a gate with wrong numbers": (
+        term_with(schedule={"kind": "constant", "every": {"cycles": 2.5, "on": 2}}),
+        [
+            ": terms[0].schedule.every.cycles: expected a whole number in [1, 1000], got 2.5",
+            ": terms[0].schedule.every.on: expected a number in [0, 1], got 2",
+        ],
+    ),
     "two terms of one noise": (
         card_of(GAUSSIAN, GAUSSIAN),
         [": terms: expected at most one term for each noise, got inputs.gaussian twice"],

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from noise_search.search.fronts import FrontRow
 
 _WIDTH = 160  # columns of a table that goes into a file or a pipe
+_SHOWN_VALUES = 6
 
 
 def print_json(content: object) -> None:
@@ -106,13 +107,27 @@ def _policy_text(policy: Sequence[dict[str, Any]]) -> str:
 
 
 def _term_text(term: dict[str, Any]) -> str:
-    schedule = dict(term["schedule"])
-    kind = schedule.pop("kind")
-    numbers = ", ".join(f"{name}={value:.2g}" for name, value in schedule.items())
     share = f" on {term['fraction']:.0%}" if term.get("fraction", 1.0) < 1.0 else ""
     level = " uniform" if term.get("level") == "uniform" else ""
-    curve = f"{kind}({numbers})" if numbers else kind
-    return f"{term['site']}.{term['noise']} {term['magnitude']:.3g}{level}{share} {curve}"
+    return f"{term['site']}.{term['noise']} {term['magnitude']:.3g}{level}{share} {_schedule_text(term['schedule'])}"
+
+
+def _schedule_text(schedule: dict[str, Any]) -> str:
+    """A curve and its gate in a few words: `steps(direction=up, k=3) every(cycles=4, on=0.5)`."""
+    values = {name: value for name, value in schedule.items() if name not in ("kind", "every")}
+    gate = f" every({_values_text(schedule['every'])})" if "every" in schedule else ""
+    return f"{schedule['kind']}({_values_text(values)}){gate}" if values else f"{schedule['kind']}{gate}"
+
+
+def _values_text(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={_value_text(value)}" for name, value in values.items())
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, list):
+        shown = ", ".join(_value_text(entry) for entry in value[:_SHOWN_VALUES])
+        return f"[{shown}{f', ... {len(value)}' if len(value) > _SHOWN_VALUES else ''}]"
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 def print_statuses(found: Sequence[dict[str, Any]]) -> None:

@@ -86,7 +86,7 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
         name: _collect(mistakes, partial(_typed, kind, config.get(name), name)) for name, kind in _NODES.items()
     }
     data = _collect(mistakes, partial(_data, config.get("data")))
-    modality = load(data).modality if data else None
+    modality, epochs = load(data).modality if data else None, parts["train"].epochs if parts["train"] else None
     parts |= {
         "name": _collect(mistakes, partial(_name, config.get("name"), "name")),
         "experiment": _collect(mistakes, partial(_name, config.get("experiment", "sweep"), "experiment")),
@@ -94,7 +94,7 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
         "data": data,
         "model": _collect(mistakes, partial(_model, config.get("model"), data)),
         "optimizer": _collect(mistakes, partial(_optimizer, config.get("optimizer"))),
-        "space": _collect(mistakes, partial(parse_space, config.get("space"), modality=modality)),
+        "space": _collect(mistakes, partial(parse_space, config.get("space"), modality=modality, epochs=epochs)),
         "suite": _collect(mistakes, partial(_suite, config.get("suite"), data)),
         "stopping": _collect(mistakes, partial(_only, config.get("stopping"), "stopping", "none")),
         "executor": _collect(mistakes, partial(_only, config.get("executor"), "executor", "inline")),

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from noise_search.errors import CallerError, expected_one_of
+from noise_search.schedules import bare_on_read
 
 CONFIG_NAME = "sweep"
 # Hydra raises ValueError for model=3, and a file of the caller's may be no YAML.
@@ -117,7 +118,16 @@ def _mistakes_of_each(make: Callable[[Sequence[str]], object], overrides: Sequen
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    return cast(dict[str, Any], content)
+    return cast(dict[str, Any], _with_gates_read(content))
+
+
+def _with_gates_read(node: Any) -> Any:
+    """The same content with `on` as the key of gates, also where a file has it without quotes."""
+    if isinstance(node, list):
+        return [_with_gates_read(entry) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    return {key: _with_gates_read(bare_on_read(child) if key == "every" else child) for key, child in node.items()}
 
 
 def _in_one_line(error: Exception, override: str = "configuration") -> str:

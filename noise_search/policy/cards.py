@@ -7,7 +7,7 @@ and so is a file too large to be one.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from noise_search.errors import CallerError, expected_one_of, raise_if_any
 from noise_search.policy.terms import Policy, policy_from_list, policy_to_list
 
 CARD_VERSION = 1
-CARD_LIMIT_BYTES = 200_000
+CARD_LIMIT_BYTES = 1_000_000
 _CARD_KEYS = ("version", "terms", "context")
 
 
@@ -49,10 +49,14 @@ def save_card(card: Card, path: str | Path) -> None:
     """Write a card as YAML, whole or not at all.
 
     Raises:
-        CallerError: When the folder is missing or cannot be written, or the context is no plain data.
+        CallerError: When the folder is missing or cannot be written, the context is no plain data, or the card would be
+            too large to be loaded again.
     """
     target = Path(path)
     text = _yaml_text(card_to_mapping(card), f"{target}: context")
+    if len(text) > CARD_LIMIT_BYTES:
+        expected = f"expected a card of at most {CARD_LIMIT_BYTES} bytes, got {len(text)}"
+        raise CallerError(f"{target}: {expected}; give its tables fewer values, or its context less")
     try:
         with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".yaml", delete=False) as file:
             temporary = Path(file.name)
@@ -106,10 +110,26 @@ class _CardLoader(yaml.SafeLoader):
 
 
 class _CardDumper(yaml.SafeDumper):
-    """Safe dumper that writes an object twice where it occurs twice, not as an alias."""
+    """Safe dumper that writes an object twice where it occurs twice, not as an alias, and lists of numbers in a row."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
+
+    def represent_sequence(
+        self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
+        entries = list(sequence)
+        numbers = all(isinstance(entry, int | float) for entry in entries)
+        return super().represent_sequence(tag, entries, flow_style=numbers or flow_style)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text in double quotes where it holds a next-line character, which PyYAML reads as a space elsewhere."""
+    style = '"' if "\x85" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_CardDumper.add_representer(str, _represent_text)
 
 
 def _yaml_text(content: Mapping[str, Any], where: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from noise_search.errors import expected_one_of
 from noise_search.noises import NOISES, Noise
-from noise_search.schedules import schedule_mistakes
+from noise_search.schedules import mapping_mistakes
 
 LEVELS = ("fixed", "uniform")
 _TERM_KEYS = ("site", "noise", "magnitude", "fraction", "level", "schedule")
@@ -29,7 +29,7 @@ def term_mistakes(where: str, term: object, modality: str | None = None) -> list
         *_number_mistakes(f"{where}.magnitude", term.get("magnitude"), noise.limit),
         *_knob_mistakes(where, term, noise),
         *_modality_mistakes(f"{where}.noise", noise, modality),
-        *_schedule_mistakes(f"{where}.schedule", term.get("schedule", {"kind": "constant"})),
+        *mapping_mistakes(f"{where}.schedule", term.get("schedule", {"kind": "constant"})),
     ]
 
 
@@ -57,10 +57,3 @@ def _modality_mistakes(where: str, noise: Noise[Any], modality: str | None) -> l
     if modality is None or modality in noise.modalities:
         return []
     return [f"{where}: {noise.name} works on {sorted(noise.modalities)}, got data of modality {modality!r}"]
-
-
-def _schedule_mistakes(where: str, schedule: object) -> list[str]:
-    if not isinstance(schedule, Mapping) or "kind" not in schedule:
-        return [f"{where}: expected a mapping with a 'kind', got {schedule!r}"]
-    numbers = {str(name): value for name, value in schedule.items() if name != "kind"}
-    return schedule_mistakes(where, schedule["kind"], numbers)

@@ -12,7 +12,7 @@ from torch import Tensor
 from noise_search.errors import CallerError, raise_if_any
 from noise_search.noises import NOISES, CohortTerm
 from noise_search.policy.checks import term_mistakes
-from noise_search.schedules import Schedule
+from noise_search.schedules import Schedule, schedule_from_mapping, schedule_to_mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +148,13 @@ def policy_from_list(terms: object, where: str = "terms", *, modality: str | Non
 
 
 def _term(mapping: Mapping[str, Any]) -> Term:
-    schedule = dict(mapping.get("schedule", {"kind": "constant"}))
-    kind = schedule.pop("kind")
     return Term(
         site=mapping["site"],
         noise=mapping["noise"],
         magnitude=float(mapping["magnitude"]),
         fraction=float(mapping.get("fraction", 1.0)),
         level=mapping.get("level", "fixed"),
-        schedule=Schedule(kind, tuple(sorted((name, float(value)) for name, value in schedule.items()))),
+        schedule=schedule_from_mapping(mapping.get("schedule", {"kind": "constant"})),
     )
 
 
@@ -168,7 +166,7 @@ def _term_mapping(term: Term) -> dict[str, Any]:
         mapping["fraction"] = term.fraction
     if "level" in knobs or term.level != "fixed":
         mapping["level"] = term.level
-    mapping["schedule"] = {"kind": term.schedule.kind, **dict(term.schedule.parameters)}
+    mapping["schedule"] = schedule_to_mapping(term.schedule)
     return mapping
 
 

@@ -41,6 +41,8 @@ class _Asking:
         self._trial = trial
 
     def number(self, name: str, within: Range) -> float:
+        if within.integer:
+            return self._trial.suggest_int(name, int(within.low), int(within.high), log=within.log)
         return self._trial.suggest_float(name, within.low, within.high, log=within.log)
 
     def option(self, name: str, options: Sequence[Picked]) -> Picked:

@@ -10,6 +10,7 @@ import noise_search
 from noise_search.corruptions.suites import uncalibrated
 from noise_search.spec import SweepSpec
 from noise_search.store import MemberRecord, NewResult, OutboxEntry, SweepRecord
+from noise_search.tracking.limits import PARAMETER_CHARACTERS
 from noise_search.tracking.messages import (
     Artifact,
     MemberFinished,
@@ -20,6 +21,7 @@ from noise_search.tracking.messages import (
 )
 
 _STATUS: dict[str, Status] = {"complete": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+_SHOWN_VALUES = 100  # of a table too long for a parameter
 _MEMBER_STATUS: dict[str, Status] = {"failed": "FAILED", "stopped": "KILLED"}
 
 
@@ -101,16 +103,35 @@ def policy_parameters(policy: Sequence[Mapping[str, object]]) -> dict[str, str]:
     """A policy as flat text: `inputs.gaussian.magnitude` -> `0.18`."""
     if not policy:
         return {"policy": "no noise"}
-    parameters = {}
+    parameters: dict[str, str] = {}
     for term in policy:
         where = f"{term['site']}.{term['noise']}"
         for key, value in term.items():
             if key == "schedule" and isinstance(value, Mapping):
-                parameters[f"{where}.schedule"] = str(value["kind"])
-                parameters |= {f"{where}.schedule.{name}": _text(v) for name, v in value.items() if name != "kind"}
+                parameters |= _schedule_parameters(f"{where}.schedule", value)
             elif key not in ("site", "noise"):
                 parameters[f"{where}.{key}"] = _text(value)
     return parameters
+
+
+def _schedule_parameters(where: str, schedule: Mapping[str, object]) -> dict[str, str]:
+    """A schedule as flat text, its gate too: `inputs.gaussian.schedule.every.on` -> `0.5`."""
+    parameters = {where: str(schedule["kind"])}
+    for name, value in schedule.items():
+        if isinstance(value, Mapping):
+            parameters |= {f"{where}.{name}.{inner}": _text(v) for inner, v in value.items()}
+        elif name != "kind":
+            parameters[f"{where}.{name}"] = _numbers_text(value) if isinstance(value, list) else _text(value)
+    return parameters
+
+
+def _numbers_text(values: Sequence[object]) -> str:
+    """Numbers as a list, the rest counted where MLflow would not take them all."""
+    text = f"[{', '.join(_text(value) for value in values)}]"
+    if len(text) <= PARAMETER_CHARACTERS:
+        return text
+    shown = ", ".join(_text(value) for value in values[:_SHOWN_VALUES])
+    return f"[{shown}, ... {len(values)} values in all]"
 
 
 def _points(result: NewResult, started: datetime, ended: datetime) -> list[MetricPoint]:

@@ -1,7 +1,8 @@
 """From a search space to policies: asked of a sampler, read back from stored parameters, or held constant.
 
-Parameter names are `site.noise` for the branch and `site.NOISE.knob` below it, so that a parameter is asked for
-only when its branch was picked.
+Parameter names are `site.noise` for the branch and `site.NOISE.knob` below it, `site.NOISE.KIND.parameter` for those of
+a schedule and `site.NOISE.every.parameter` for its gate, so that a parameter is asked for only when its branch was
+picked.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from noise_search.config.schedule_spaces import NO_GATE
 from noise_search.config.spaces import NO_NOISE
 from noise_search.policy import Policy, Term
-from noise_search.schedules import Schedule
-from noise_search.spec import Choices, NoiseBranch, Range, SiteSpace, Space, Value
+from noise_search.schedules import Gate, Schedule, Setting
+from noise_search.spec import Choices, NoiseBranch, Range, Several, SiteSpace, Space, Value
 
 Picked = float | str
 
@@ -58,7 +60,8 @@ class Quantile:
         """Number at the quantile, on the range's own scale."""
         low, high = (math.log(within.low), math.log(within.high)) if within.log else (within.low, within.high)
         value = low + self._quantile * (high - low)
-        return math.exp(value) if within.log else value
+        value = math.exp(value) if within.log else value
+        return round(value) if within.integer else value
 
     def option(self, name: str, options: Sequence[Picked]) -> Picked:  # noqa: ARG002
         """First option."""
@@ -124,21 +127,37 @@ def _site_term(site: SiteSpace, chooser: Chooser) -> Term | None:
 
 def _schedule(branch: NoiseBranch, where: str, chooser: Chooser) -> Schedule:
     kind = _word(branch.schedule, f"{where}.schedule", chooser)
-    values = {name: _number(value, f"{where}.{kind}.{name}", chooser) for name, value in branch.curves[kind].items()}
-    return Schedule(kind, tuple(sorted(values.items())))
+    place = f"{where}.{kind}"
+    values = [(name, _setting(value, place, name, chooser)) for name, value in branch.curves[kind].items()]
+    return Schedule(kind, tuple(values), _gate(branch.every, f"{where}.every", chooser))
+
+
+def _setting(value: Value | Several, where: str, name: str, chooser: Chooser) -> Setting:
+    if not isinstance(value, Several):
+        return _any(value, f"{where}.{name}", chooser)
+    count = int(_number(value.count, f"{where}.k", chooser))
+    entries = enumerate(value.entries[:count])
+    return tuple(_number(entry, f"{where}.{name}.{index}", chooser) for index, entry in entries)
+
+
+def _gate(every: Mapping[str, Value] | None, where: str, chooser: Chooser) -> Gate | None:
+    cycles = NO_GATE if every is None else _any(every["cycles"], f"{where}.cycles", chooser)
+    if every is None or isinstance(cycles, str):
+        return None
+    return Gate(int(cycles), _number(every["on"], f"{where}.on", chooser))
 
 
 def _number(value: Value, name: str, chooser: Chooser) -> float:
-    picked = chooser.number(name, value) if isinstance(value, Range) else _word_or_number(value, name, chooser)
-    return float(picked)
+    return float(_any(value, name, chooser))
 
 
 def _word(value: Value, name: str, chooser: Chooser) -> str:
-    return str(_word_or_number(value, name, chooser))
+    return str(_any(value, name, chooser))
 
 
-def _word_or_number(value: Value, name: str, chooser: Chooser) -> Picked:
+def _any(value: Value, name: str, chooser: Chooser) -> Picked:
+    if isinstance(value, Range):
+        return chooser.number(name, value)
     if isinstance(value, Choices):
         return value.options[0] if len(value.options) == 1 else chooser.option(name, value.options)
-    assert not isinstance(value, Range)
     return value

@@ -17,6 +17,7 @@ from noise_search.errors import CallerError
 from noise_search.models import CnnParameters, MlpParameters
 from noise_search.noises import NOISES
 from noise_search.optimizers import OPTIMIZERS, make_optimizer
+from noise_search.schedules import SCHEDULES
 from noise_search.spec import DataSpec, ObjectiveSpec, OptimizerSpec, Range, SweepSpec, TrainSpec
 
 Config = dict[str, Any]
@@ -262,7 +263,7 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     "an unknown schedule": (
         {"space.terms.targets.schedule": "cosin"},
         [
-            "space.terms.targets.schedule.kind: expected one of ['constant', 'cosine', 'linear', 'window'], "
+            f"space.terms.targets.schedule.kind: expected one of {sorted(SCHEDULES)}, "
             "got 'cosin'; did you mean 'cosine'?"
         ],
     ),

@@ -157,7 +157,7 @@ def test_a_wrong_override_is_told_the_key_the_value_and_what_is_allowed(override
 def test_every_wrong_override_is_told_of_at_once() -> None:
     found = mistakes_of("trian.epochs=3", "model=mlp", "train.epoch=3", "budget.trials=4", "space=nope")
     assert found == [
-        "space: expected one of ['default', 'gaussian', 'images'], got 'nope'",
+        "space: expected one of ['default', 'gaussian', 'images', 'schedules'], got 'nope'",
         f"{TOP} 'trian'; did you mean 'train'?",
         f"{TRAIN} 'epoch'; did you mean 'epochs'?",
     ]

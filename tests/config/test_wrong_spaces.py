@@ -35,7 +35,7 @@ def mistakes_at_inputs(**body: Any) -> list[str]:
         | st.booleans()
         | st.integers()
         | st.floats()
-        | st.sampled_from(["gaussian", "none", "linear", "low"]),
+        | st.sampled_from(["gaussian", "none", "linear", "low", "knots", "table", "up"]),
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
@@ -57,9 +57,18 @@ def mistakes_at_inputs(**body: Any) -> list[str]:
                         "gaussian",
                         "a",
                         "stop",
+                        "knots",
+                        "k",
+                        "values",
+                        "every",
+                        "cycles",
+                        "on",
+                        "epochs",
+                        "on_epochs",
                     ]
                 )
-                | st.integers(),
+                | st.integers()
+                | st.booleans(),
                 inner,
                 max_size=4,
             )
@@ -69,7 +78,9 @@ def mistakes_at_inputs(**body: Any) -> list[str]:
 )
 def test_whatever_is_given_is_read_or_told_what_is_wrong(node: Any) -> None:
     body = {"noise": "gaussian", "magnitude": node, "level": node, "schedule": node}
-    for space in (node, {"terms": node}, {"terms": {"inputs": node}}, {"terms": {"inputs": body}}):
+    gated = {"noise": "gaussian", "schedule": {"choices": ["steps", "knots"], "knots": node, "every": node}}
+    sites = [node, {"inputs": node}, {"inputs": body}, {"inputs": gated}]
+    for space in (node, *({"terms": site} for site in sites)):
         found = mistakes_if_any(space)
         assert all(mistake.startswith("space") and "\n" not in mistake for mistake in found)
         assert len(set(found)) == len(found)
@@ -77,7 +88,7 @@ def test_whatever_is_given_is_read_or_told_what_is_wrong(node: Any) -> None:
 
 def mistakes_if_any(space: Any) -> tuple[str, ...]:
     try:
-        parse_space(space)
+        parse_space(space, epochs=12)
     except CallerError as error:
         return error.mistakes
     return ()
@@ -223,21 +234,15 @@ BAD_BODIES: dict[str, tuple[Node, list[str]]] = {
     ),
     "a fixed schedule that stops before it starts": (
         {"schedule": {"kind": "linear", "start": 0.6, "stop": 0.5}},
-        [f"{AT}.schedule.linear: expected start < stop whatever is searched, got start in 0.6 and stop in 0.5"],
+        [f"{AT}.schedule.linear: expected start < stop whatever is searched, got start = 0.6 and stop = 0.5"],
     ),
     "a searched schedule that could stop before it starts": (
         {"schedule": {"kind": "window", "start": {"choices": [0.1, 0.8]}, "stop": 0.7}},
-        [
-            f"{AT}.schedule.window: expected start < stop whatever is searched, "
-            "got start in Choices(options=(0.1, 0.8)) and stop in 0.7"
-        ],
+        [f"{AT}.schedule.window: expected start < stop whatever is searched, got start in [0.1, 0.8] and stop = 0.7"],
     ),
     "a schedule that could stop before a start left to its default": (
         {"schedule": {"kind": "window", "stop": 0.4}},
-        [
-            f"{AT}.schedule.window: expected start < stop whatever is searched, "
-            "got start in Range(low=0.0, high=0.5, log=False) and stop in 0.4"
-        ],
+        [f"{AT}.schedule.window: expected start < stop whatever is searched, got start in 0 to 0.5 and stop = 0.4"],
     ),
     "many mistakes": (
         {"magnitude": -1, "fraction": 2, "level": 3, "schedule": "?", "extra": 0},

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from noise_search.config import compose, parse_space
 from noise_search.noises import NOISES
 from noise_search.policy import Policy, policy_from_list, policy_to_list
-from noise_search.schedules import SCHEDULES
+from noise_search.schedules import SCHEDULES, Gate, Number, Word
 from noise_search.search.space import Picked, Quantile, Stored, constant_policies, policy_of
 from noise_search.spec import Range, Space
 
@@ -22,6 +23,10 @@ _IMAGES = {
     site: [name for name, noise in noises.items() if "images" in noise.modalities] for site, noises in NOISES.items()
 }
 IMAGES = {site: names for site, names in _IMAGES.items() if names}
+
+
+GATES: list[Any] = ["none", {}, {"cycles": 4}, {"cycles": {"choices": ["none", 2, 4]}}, {"cycles": "none", "on": 0.5}]
+TABLES = st.lists(st.floats(0, 1) | st.just({"low": 0.2, "high": 0.6}), min_size=2, max_size=5)
 
 
 @cache
@@ -43,6 +48,8 @@ class Drawn:
         self.parameters: dict[str, Picked] = {}
 
     def number(self, name: str, within: Range) -> float:
+        if within.integer:
+            return float(self._remember(name, st.integers(int(within.low), int(within.high))))
         return float(self._remember(name, st.floats(within.low, within.high)))
 
     def option(self, name: str, options: Sequence[Picked]) -> Picked:
@@ -56,7 +63,7 @@ class Drawn:
 
 @st.composite
 def spaces(draw: st.DrawFn) -> Space:
-    """Space over any of the image noises and schedules, everything it does not say searched by default."""
+    """Space over any of the image noises, schedules and gates, everything it does not say searched by default."""
     sites = draw(st.lists(st.sampled_from(sorted(IMAGES)), min_size=1, unique=True))
     return parse_space({"terms": {site: draw(_site(IMAGES[site])) for site in sites}})
 
@@ -65,7 +72,9 @@ def spaces(draw: st.DrawFn) -> Space:
 def _site(draw: st.DrawFn, noises: list[str]) -> dict[str, Any]:
     names = draw(st.lists(st.sampled_from(["none", *noises]), min_size=1, unique=True))
     kinds = draw(st.lists(st.sampled_from(sorted(SCHEDULES)), min_size=1, unique=True))
-    return {"noise": {"choices": names}, "schedule": {"choices": kinds}}
+    schedule = {"choices": kinds, "every": draw(st.sampled_from(GATES))}
+    schedule |= {"table": {"values": draw(TABLES)}} if "table" in kinds else {}
+    return {"noise": {"choices": names}, "schedule": schedule}
 
 
 @given(spaces(), st.data())
@@ -81,15 +90,19 @@ def test_stored_parameters_make_the_policy_that_was_asked_for(space: Space, data
 def test_a_parameter_is_asked_for_only_when_its_branch_was_picked(space: Space, data: st.DataObject) -> None:
     asked = Drawn(data)
     policy = policy_of(space, asked)
-    kinds = {term.key: term.schedule.kind for term in policy.terms}
+    made = {term.key: term.schedule for term in policy.terms}
     for name in asked.parameters:
         site, noise, *knob = name.split(".")
         if not knob:
             assert noise == "noise"
             continue
-        assert f"{site}.{noise}" in kinds
-        if len(knob) == 2:
-            assert knob[0] == kinds[f"{site}.{noise}"]
+        schedule = made[f"{site}.{noise}"]
+        if knob[0] == "every":
+            assert knob[1] == "cycles" or schedule.every is not None
+        elif len(knob) > 1:
+            assert knob[0] == schedule.kind
+            entries = dict[str, Any](schedule.parameters).get(knob[1], ())
+            assert len(knob) == 2 or int(knob[2]) < len(entries)
 
 
 @given(st.data())
@@ -100,6 +113,51 @@ def test_every_value_lies_in_its_range(data: st.DataObject) -> None:
     assert 0.02 <= term.magnitude <= 0.6
     assert 0.1 <= term.fraction <= 1.0
     assert term.level in ("fixed", "uniform")
+
+
+@given(st.data())
+def test_what_is_asked_of_a_schedule_is_what_it_gets(data: st.DataObject) -> None:
+    asked = Drawn(data)
+    (term,) = policy_of(shipped("schedules"), asked).terms
+    schedule, where = term.schedule, "inputs.gaussian"
+    assert schedule.kind == asked.parameters[f"{where}.schedule"]
+    of = dict[str, Any](schedule.parameters)
+    for name in asked.parameters:
+        if name.startswith(f"{where}.{schedule.kind}.") and ".values." not in name and not name.endswith("knots.k"):
+            assert of[name.rpartition(".")[2]] == asked.parameters[name]
+    if schedule.kind == "knots":
+        assert len(of["values"]) == asked.parameters[f"{where}.knots.k"]
+        named = [asked.parameters[f"{where}.knots.values.{index}"] for index in range(len(of["values"]))]
+        assert list(of["values"]) == named
+    if schedule.every is None:
+        assert asked.parameters[f"{where}.every.cycles"] == "none"
+    else:
+        gate = (schedule.every.cycles, schedule.every.on)
+        assert gate == (asked.parameters[f"{where}.every.cycles"], asked.parameters[f"{where}.every.on"])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SCHEDULES if kind != "table"])
+def test_the_shipped_space_over_schedules_reaches_every_kind_and_asks_for_all_its_parameters(kind: str) -> None:
+    """A table is given and never searched."""
+    numbers = {name: one for name, one in SCHEDULES[kind].parameters.items() if isinstance(one, Number)}
+    words = {name: one for name, one in SCHEDULES[kind].parameters.items() if isinstance(one, Word)}
+    at = f"inputs.gaussian.{kind}"
+    of_kind: dict[str, Picked] = {f"{at}.{name}": one.search[1] for name, one in numbers.items() if one.search}
+    of_kind |= {f"{at}.{name}": one.choices[-1] for name, one in words.items()}
+    of_kind |= {f"{at}.k": 3, **{f"{at}.values.{i}": 0.5 for i in range(3)}} if kind == "knots" else {}
+    stored = {
+        "inputs.gaussian.magnitude": 0.1,
+        "inputs.gaussian.fraction": 0.5,
+        "inputs.gaussian.level": "fixed",
+        "inputs.gaussian.schedule": kind,
+        "inputs.gaussian.every.cycles": 4,
+        "inputs.gaussian.every.on": 0.25,
+    }
+    (term,) = policy_of(shipped("schedules"), Stored(stored | of_kind)).terms
+    assert (term.schedule.kind, term.schedule.every) == (kind, Gate(4, 0.25))
+    for name in of_kind:
+        with pytest.raises(KeyError, match=re.escape(name)):
+            policy_of(shipped("schedules"), Stored({**stored, **{k: v for k, v in of_kind.items() if k != name}}))
 
 
 def test_none_everywhere_is_the_policy_without_noise() -> None:
@@ -123,6 +181,7 @@ def test_a_quantile_is_taken_on_the_scale_of_the_range() -> None:
     half = Quantile(0.5)
     assert half.number("", Range(1.0, 3.0)) == 2.0
     assert half.number("", Range(0.02, 0.6, log=True)) == pytest.approx(math.sqrt(0.02 * 0.6), rel=1e-12)
+    assert half.number("", Range(1, 4, integer=True)) in (2, 3)
     assert half.option("", ["a", "b"]) == "a"
 
 
