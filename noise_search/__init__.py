@@ -20,6 +20,7 @@ _HOME = {
     "statuses": "commands",
     "front": "commands",
     "pick": "commands",
+    "train": "commands",
     "ui": "commands",
     "available": "commands",
     "load_card": "policy",
@@ -34,7 +35,7 @@ _HOME = {
 _AT_HOME = {"available": "listing"}
 
 if TYPE_CHECKING:
-    from noise_search.commands import front, pick, status, statuses, sweep, ui
+    from noise_search.commands import front, pick, status, statuses, sweep, train, ui
     from noise_search.commands import listing as available
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
@@ -55,6 +56,7 @@ __all__ = [
     "status",
     "statuses",
     "sweep",
+    "train",
     "ui",
 ]
 

@@ -6,7 +6,6 @@ and so is a file too large to be one.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from torch import Tensor
 
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
+from noise_search.files import write_whole
 from noise_search.policy.terms import Policy, policy_from_list, policy_to_list
 
 CARD_VERSION = 1
@@ -51,20 +51,8 @@ def save_card(card: Card, path: str | Path) -> None:
     Raises:
         CallerError: When the folder is missing or cannot be written, or the context is no plain data.
     """
-    target = Path(path)
-    text = _yaml_text(card_to_mapping(card), f"{target}: context")
-    try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".yaml", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                temporary.chmod(0o644)
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CallerError(f"{target}: cannot write the card: {error.strerror}") from error
+    text = _yaml_text(card_to_mapping(card), f"{path}: context")
+    write_whole(path, text, "card")
 
 
 def load_card(path: str | Path) -> Card:
