@@ -84,9 +84,12 @@ def card_base(card: Card, overrides: Sequence[str], where: str) -> CardBase:
     body |= {"train": train} if (train := {key: used[key] for key in _TRAIN_KEYS if key in used}) else {}
     body |= {"seed": used["seed"]} if "seed" in used else {}
     origins = {**_origins(body, ""), **{name: name for name in (*_NODES, "suite") if name in used}}
-    return CardBase(
-        _primary(body, _choices(used)), where, {key: value for key, value in origins.items() if key not in keys}
-    )
+    told = {key: value for key, value in origins.items() if not any(_is_under(word, key) for word in keys)}
+    return CardBase(_primary(body, _choices(used)), where, told)
+
+
+def _is_under(key: str, node: str) -> bool:
+    return key == node or key.startswith(f"{node}.")
 
 
 def _shape_mistakes(key: str, node: object) -> Iterator[str]:
@@ -96,6 +99,8 @@ def _shape_mistakes(key: str, node: object) -> Iterator[str]:
     if not isinstance(node, str | Mapping):
         yield f"{key}: expected a word or a mapping, got {node!r}"
         return
+    if isinstance(node, Mapping) and "_target_" in node:
+        return  # told already
     name = node.get("name") if isinstance(node, Mapping) else node
     if not isinstance(name, str) or not _WORD.fullmatch(name):
         yield f"{key}.name: expected letters, digits, '-' and '_', got {name!r}"
@@ -153,7 +158,8 @@ def _origins(body: Mapping[str, Any], path: str) -> dict[str, str]:
     found = {}
     for key, node in body.items():
         here = f"{path}{key}"
-        found[here] = here.removeprefix("train.")
+        if here != "train":
+            found[here] = here.removeprefix("train.")
         if isinstance(node, Mapping):
             found |= _origins(node, f"{here}.")
     return found
