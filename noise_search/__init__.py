@@ -20,6 +20,7 @@ _HOME = {
     "statuses": "commands",
     "front": "commands",
     "pick": "commands",
+    "rm": "commands",
     "train": "commands",
     "ui": "commands",
     "available": "commands",
@@ -35,7 +36,7 @@ _HOME = {
 _AT_HOME = {"available": "listing"}
 
 if TYPE_CHECKING:
-    from noise_search.commands import front, pick, status, statuses, sweep, train, ui
+    from noise_search.commands import front, pick, rm, status, statuses, sweep, train, ui
     from noise_search.commands import listing as available
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
@@ -52,6 +53,7 @@ __all__ = [
     "front",
     "load_card",
     "pick",
+    "rm",
     "save_card",
     "status",
     "statuses",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from noise_search import __version__
 from noise_search.cli.looking import add_ui
+from noise_search.cli.removing import add_rm
 from noise_search.cli.running import (
     DONE,
     FAILED,
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     pick.add_argument("-o", "--output", metavar="CARD.yaml", help="file to write")
     add_train(command)
     add_ui(command)
+    add_rm(command)
     listing = command("list", _list, "what can be searched, trained and scored")
     listing.add_argument("what", metavar="WHAT", help=", ".join(LISTS))
     return parser

@@ -6,6 +6,7 @@ from noise_search.commands.looking import Pages, ui
 from noise_search.commands.picking import pick
 from noise_search.commands.places import DEFAULT_STORE, store_location
 from noise_search.commands.reading import front, listing, status, statuses
+from noise_search.commands.removing import Removal, rm
 from noise_search.commands.reporting import Silent
 from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
 from noise_search.commands.training import Trained, TrainOutcome, run_training, train
@@ -13,6 +14,7 @@ from noise_search.commands.training import Trained, TrainOutcome, run_training, 
 __all__ = [
     "DEFAULT_STORE",
     "Pages",
+    "Removal",
     "Silent",
     "SweepOutcome",
     "TrainOutcome",
@@ -20,6 +22,7 @@ __all__ = [
     "front",
     "listing",
     "pick",
+    "rm",
     "run_sweep",
     "run_training",
     "status",
