@@ -20,6 +20,7 @@ _HOME = {
     "statuses": "commands",
     "front": "commands",
     "pick": "commands",
+    "doctor": "commands",
     "rm": "commands",
     "train": "commands",
     "ui": "commands",
@@ -36,7 +37,7 @@ _HOME = {
 _AT_HOME = {"available": "listing"}
 
 if TYPE_CHECKING:
-    from noise_search.commands import front, pick, rm, status, statuses, sweep, train, ui
+    from noise_search.commands import doctor, front, pick, rm, status, statuses, sweep, train, ui
     from noise_search.commands import listing as available
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
@@ -50,6 +51,7 @@ __all__ = [
     "Term",
     "__version__",
     "available",
+    "doctor",
     "front",
     "load_card",
     "pick",

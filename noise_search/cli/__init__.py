@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from noise_search import __version__
+from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
 from noise_search.cli.removing import add_rm
 from noise_search.cli.running import (
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add_train(command)
     add_ui(command)
     add_rm(command)
+    add_doctor(command)
     listing = command("list", _list, "what can be searched, trained and scored")
     listing.add_argument("what", metavar="WHAT", help=", ".join(LISTS))
     return parser

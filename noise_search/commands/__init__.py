@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from noise_search.commands.diagnosis import Check, doctor
 from noise_search.commands.looking import Pages, ui
 from noise_search.commands.picking import pick
 from noise_search.commands.places import DEFAULT_STORE, store_location
@@ -13,12 +14,14 @@ from noise_search.commands.training import Trained, TrainOutcome, run_training, 
 
 __all__ = [
     "DEFAULT_STORE",
+    "Check",
     "Pages",
     "Removal",
     "Silent",
     "SweepOutcome",
     "TrainOutcome",
     "Trained",
+    "doctor",
     "front",
     "listing",
     "pick",
