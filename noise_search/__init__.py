@@ -20,6 +20,9 @@ _HOME = {
     "statuses": "commands",
     "front": "commands",
     "pick": "commands",
+    "doctor": "commands",
+    "rm": "commands",
+    "train": "commands",
     "ui": "commands",
     "available": "commands",
     "load_card": "policy",
@@ -34,7 +37,7 @@ _HOME = {
 _AT_HOME = {"available": "listing"}
 
 if TYPE_CHECKING:
-    from noise_search.commands import front, pick, status, statuses, sweep, ui
+    from noise_search.commands import doctor, front, pick, rm, status, statuses, sweep, train, ui
     from noise_search.commands import listing as available
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
@@ -48,13 +51,16 @@ __all__ = [
     "Term",
     "__version__",
     "available",
+    "doctor",
     "front",
     "load_card",
     "pick",
+    "rm",
     "save_card",
     "status",
     "statuses",
     "sweep",
+    "train",
     "ui",
 ]
 

@@ -17,6 +17,7 @@ PACKAGE = Path(noise_search.__file__).parent
 # Each may import any that stands before it.
 ORDER = (
     "errors",
+    "files",
     "targets",
     "seeds",
     "schedules",
@@ -60,7 +61,7 @@ FENCES: dict[str, tuple[str, ...]] = {
 # Entry -> entries it may not import although they stand before it.
 FORBIDDEN: dict[str, tuple[str, ...]] = {"apply": ("config", "store", "tracking"), "training": ("store", "tracking")}
 STANDARD = sys.stdlib_module_names
-CARD_MODULES = ("errors", "seeds", "schedules", "noises", "policy")
+CARD_MODULES = ("errors", "files", "seeds", "schedules", "noises", "policy")
 
 
 def modules() -> dict[str, Path]:

@@ -78,7 +78,7 @@ def test_a_sweep_runs_on_data_of_ones_own_and_says_that_the_suite_is_uncalibrate
     sweep = next(line.split()[1] for line in out.splitlines() if line.startswith("sweep:"))
     assert sweep.startswith("default-corners-mlp-")
     context = yaml.safe_load(Path("store", "sweeps", sweep, "card.yaml").read_text())["context"]
-    assert (context["data"], context["suite_note"]) == ("corners", "uncalibrated: published strengths")
+    assert (context["data"]["name"], context["suite_note"]) == ("corners", "uncalibrated: published strengths")
     assert "_target_" not in json.dumps(context)
     rows = noise_search.front(sweep, store="store")
     assert all(row.clean > 0.8 for row in rows if row.control == "no_noise")
@@ -176,7 +176,7 @@ def test_fashion_mnist_is_searched_on_a_subset_and_learnt(
     control = next(row for row in found["front"] if row["control"] == "no_noise")
     assert control["clean"] > 0.5
     context = yaml.safe_load(Path(found["files"]["card"]).read_text())["context"]
-    assert (context["data"], context["input_range"]) == ("fashion_mnist", [0.0, 1.0])
+    assert (context["data"]["name"], context["input_range"]) == ("fashion_mnist", [0.0, 1.0])
     # Elsewhere they are the same files, and this the same search.
     (folder / "linked").symlink_to(real_data / "fashion-mnist")
     arguments[1] = "data.root=linked"

@@ -1,25 +1,36 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
+
+import noise_search
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wheel of the checkout, unpacked into an empty folder."""
+    """Wheel of the checkout, installed by pip into an empty folder, without what it depends on."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-        wheel.extractall(folder / "site")
+    (wheel,) = folder.glob("*.whl")
+    offline = ["--no-deps", "--no-index", "--disable-pip-version-check"]
+    install = [sys.executable, "-m", "pip", "install", *offline, "--target", str(folder / "site"), str(wheel)]
+    subprocess.run(install, cwd=folder, check=True, capture_output=True)
     return folder / "site"
+
+
+def run(installed: Path, program: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A program that finds the installed package first, in a working folder outside the checkout."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("NOISE_SEARCH")}
+    environment |= {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(program, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_wheel_holds_every_configuration_file(installed: Path) -> None:
@@ -29,11 +40,27 @@ def test_the_wheel_holds_every_configuration_file(installed: Path) -> None:
     assert Path("sweep.yaml") in packed
 
 
-def test_an_installed_wheel_runs_a_sweep_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from noise_search.cli import entry_point; entry_point()"
-    overrides = ["model=mlp", "budget.trials=1", "train.epochs=1", "controls.constants=0", "controls.random=0"]
-    command = [sys.executable, "-c", code, str(installed), "sweep", "--json", *overrides, "tracking.enabled=false"]
-    finished = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    outcome = json.loads(finished.stdout)
+def test_the_wheel_holds_every_module_and_migration(installed: Path) -> None:
+    ours = {path.relative_to(CHECKOUT) for path in (CHECKOUT / "noise_search").rglob("*.py")}
+    assert {path.relative_to(installed) for path in (installed / "noise_search").rglob("*.py")} == ours
+    assert (installed / "noise_search/store/migrations/script.py.mako").is_file()
+
+
+def test_the_installed_program_tells_its_version(installed: Path, tmp_path: Path) -> None:
+    ran = run(installed, [str(installed / "bin/noise-search"), "--version"], tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, f"noise-search {noise_search.__version__}\n")
+    told = run(installed, [sys.executable, "-c", "import noise_search; print(noise_search.__file__)"], tmp_path)
+    assert Path(told.stdout.strip()).is_relative_to(installed)
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_runs_the_default_sweep_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    program = [str(installed / "bin/noise-search"), "sweep", "--json", "budget.trials=2", "train.epochs=2"]
+    ran = run(installed, program, tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    outcome = json.loads(ran.stdout)
     assert outcome["state"] == "complete"
+    assert sum(row["control"] is not None for row in outcome["front"]) == 9  # no noise, six constants, two at random
     assert Path(outcome["files"]["card"]).is_relative_to(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["noise_search_runs"]
+    assert {"search.db", "optuna.db", "mlflow.db"} <= {path.name for path in (tmp_path / "noise_search_runs").iterdir()}

@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from noise_search import __version__
+from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
+from noise_search.cli.removing import add_rm
 from noise_search.cli.running import (
     DONE,
     FAILED,
+    HYDRA,
     INTERRUPTED,
     MISTAKE,
     STORE_VARIABLE,
@@ -35,6 +38,7 @@ from noise_search.cli.show import (
     print_table,
     row_json,
 )
+from noise_search.cli.training import add_train
 from noise_search.errors import CallerError, expected_one_of
 
 if TYPE_CHECKING:
@@ -42,10 +46,6 @@ if TYPE_CHECKING:
 
 # Heavy modules (torch, Optuna, MLflow, Hydra) are imported by the commands that need them: --help stays quick.
 LISTS = ("noises", "schedules", "corruptions", "data", "models")
-_HYDRA = (
-    "Everything else goes to Hydra: overrides such as model=mlp budget.trials=64, and --cfg job, --info, "
-    "--config-dir FOLDER, -m."
-)
 
 
 def entry_point() -> None:
@@ -89,7 +89,7 @@ class _Parser(argparse.ArgumentParser):
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command != "sweep":
+    if rest and options.command not in ("sweep", "train"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options, rest
 
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("sweep", _sweep, "run a sweep, or continue it up to its total of trials", _HYDRA)
+    command("sweep", _sweep, "run a sweep, or continue it up to its total of trials", HYDRA)
     status = command("status", _status, "how a sweep stands, or every sweep of the store")
     status.add_argument("name", nargs="?", metavar="NAME")
     front = command("front", _front, "the front of a sweep and every control")
@@ -116,7 +116,10 @@ def _parser() -> argparse.ArgumentParser:
     pick.add_argument("name", metavar="NAME")
     pick.add_argument("--rule", default="best", metavar="RULE", help="best (default), knee, or min-clean=X")
     pick.add_argument("-o", "--output", metavar="CARD.yaml", help="file to write")
+    add_train(command)
     add_ui(command)
+    add_rm(command)
+    add_doctor(command)
     listing = command("list", _list, "what can be searched, trained and scored")
     listing.add_argument("what", metavar="WHAT", help=", ".join(LISTS))
     return parser

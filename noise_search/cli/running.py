@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,10 @@ from noise_search.errors import CallerError, raise_if_any
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 STORE_VARIABLE = "NOISE_SEARCH_STORE"
+HYDRA = (
+    "Everything else goes to Hydra: overrides such as model=mlp train.epochs=20, and --cfg job, --info, "
+    "--config-dir FOLDER, -m."
+)
 Run = Callable[[argparse.Namespace, Sequence[str]], int]
 
 
@@ -36,8 +40,14 @@ class AddCommand(Protocol):
         """Parser of the command, for its own options."""
 
 
-def configurations(rest: Sequence[str], program: str) -> list[dict[str, Any]]:
-    """What Hydra makes of the command line: one configuration a sweep, all of them checked before any runs."""
+def configurations(rest: Sequence[str], program: str, primary: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """What Hydra makes of the command line: one configuration a run, all of them checked before the first.
+
+    Args:
+        rest: Overrides and Hydra's own options.
+        program: How usage messages name the command.
+        primary: Content of a configuration in place of the shipped one.
+    """
     from noise_search.config import check, collect
 
     said = io.StringIO()
@@ -45,7 +55,7 @@ def configurations(rest: Sequence[str], program: str) -> list[dict[str, Any]]:
         # Hydra notes a multirun in a folder before it looks at the overrides; nobody needs the note.
         with tempfile.TemporaryDirectory() as folder, redirect_stderr(said):
             notes = [f"hydra.sweep.dir={folder}"] if {"-m", "--multirun"} & set(rest) else []
-            configs = collect(_overrides_first([*rest, *notes]), program)
+            configs = collect(_overrides_first([*rest, *notes]), program, primary=primary)
     except SystemExit as stop:  # Hydra's parser: --hydra-help, or an option that it refuses
         if stop.code:
             raise CallerError(said.getvalue().splitlines()[-1]) from stop

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from noise_search.commands.diagnosis import Check, doctor
 from noise_search.commands.looking import Pages, ui
 from noise_search.commands.picking import pick
 from noise_search.commands.places import DEFAULT_STORE, store_location
 from noise_search.commands.reading import front, listing, status, statuses
-from noise_search.commands.sweeping import Silent, SweepOutcome, run_sweep, sweep, sweep_files
+from noise_search.commands.removing import Removal, rm
+from noise_search.commands.reporting import Silent
+from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
+from noise_search.commands.training import Trained, TrainOutcome, run_training, train
 
 __all__ = [
     "DEFAULT_STORE",
+    "Check",
     "Pages",
+    "Removal",
     "Silent",
     "SweepOutcome",
+    "TrainOutcome",
+    "Trained",
+    "doctor",
     "front",
     "listing",
     "pick",
+    "rm",
     "run_sweep",
+    "run_training",
     "status",
     "statuses",
     "store_location",
     "sweep",
     "sweep_files",
+    "train",
     "ui",
 ]

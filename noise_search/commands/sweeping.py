@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noise_search.commands.reporting import Silent
 from noise_search.config import build, compose
 from noise_search.corruptions.suites import uncalibrated
 from noise_search.data import forget_loaded
@@ -19,19 +20,6 @@ from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, op
 from noise_search.search.pick import make_card, pick_row
 from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
-
-
-class Silent:
-    """Reporter that shows nothing."""
-
-    def begin(self, total: int, done: int) -> None:
-        """Nothing."""
-
-    def advance(self, epochs: int) -> None:
-        """Nothing."""
-
-    def message(self, text: str) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True, slots=True)

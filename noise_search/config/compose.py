@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -35,12 +36,18 @@ def config_folder() -> Path:
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
-def compose(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> dict[str, Any]:
+def compose(
+    overrides: Sequence[str],
+    *,
+    config_dir: str | Path | None = None,
+    primary: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """One configuration from Hydra overrides, as a plain dictionary with interpolations resolved.
 
     Args:
         overrides: As on the command line, such as `model=mlp` or `budget.trials=64`.
         config_dir: Folder searched before the shipped one for groups and experiments of your own.
+        primary: Content of a configuration in place of the shipped `sweep`; see `cards`.
 
     Raises:
         CallerError: For a missing folder, and every override that names an unknown group, choice or key.
@@ -48,37 +55,42 @@ def compose(overrides: Sequence[str], *, config_dir: str | Path | None = None) -
     if config_dir is not None and not Path(config_dir).is_dir():
         raise CallerError(f"config_dir: expected a folder, got {str(config_dir)!r}")
     overrides = _replaced_nodes(overrides)
-    search = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    shipped = [] if primary is None else [f"file://{config_folder()}"]
+    places = ",".join([f"file://{Path(config_dir).resolve()}", *shipped]) if config_dir is not None else ""
+    search = [f"hydra.searchpath=[{places}]"] if places else []
 
     def make(chosen: Sequence[str]) -> dict[str, Any]:
         return _plain(hydra.compose(CONFIG_NAME, [*search, *chosen]))
 
-    with _GLOBAL_HYDRA:
+    with _GLOBAL_HYDRA, _primary_folder(primary) as folder:
         GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        with hydra.initialize_config_dir(str(folder), version_base="1.3"):
             try:
                 return make(overrides)
             except _REFUSED as error:
                 raise CallerError(*(_mistakes_of_each(make, overrides) or [_in_one_line(error)])) from error
 
 
-def collect(arguments: Sequence[str], program: str) -> list[dict[str, Any]]:
+def collect(
+    arguments: Sequence[str], program: str, *, primary: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """Configurations that a Hydra command line asks for: none for `--cfg` or `--info`, several for `-m`.
 
     Args:
         arguments: What follows the subcommand: overrides and Hydra's own options.
         program: How usage messages name the command.
+        primary: Content of a configuration in place of the shipped `sweep`; see `cards`.
     """
     arguments = _replaced_nodes(arguments)
     configs: list[DictConfig] = []
-    task = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=CONFIG_NAME)
     try:
-        with _GLOBAL_HYDRA, _command_line([program, *arguments]):
+        with _GLOBAL_HYDRA, _command_line([program, *arguments]), _primary_folder(primary) as folder:
             GlobalHydra.instance().clear()
+            task = hydra.main(version_base="1.3", config_path=str(folder), config_name=CONFIG_NAME)
             task(configs.append)()
             return [_plain(config) for config in configs]
     except _REFUSED as error:
-        _raise_every_mistake(arguments)
+        _raise_every_mistake(arguments, primary)
         raise CallerError(_in_one_line(error)) from error
 
 
@@ -93,14 +105,15 @@ def _replaced_nodes(arguments: Sequence[str]) -> list[str]:
     return [part for argument, new in pairs for part in (("~model", f"+{argument}") if new else (argument,))]
 
 
-def _raise_every_mistake(arguments: Sequence[str]) -> None:
+def _raise_every_mistake(arguments: Sequence[str], primary: Mapping[str, Any] | None) -> None:
     """Compose a single run's overrides for the sake of the error; Hydra's own stops at the first mistake."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--multirun", "-m", action="store_true")
     options, rest = parser.parse_known_args(arguments)
     if not options.multirun:
-        compose([argument for argument in rest if not argument.startswith("-")], config_dir=options.config_dir)
+        overrides = [argument for argument in rest if not argument.startswith("-")]
+        compose(overrides, config_dir=options.config_dir, primary=primary)
 
 
 def _mistakes_of_each(make: Callable[[Sequence[str]], object], overrides: Sequence[str]) -> list[str]:
@@ -148,6 +161,17 @@ def _unknown_key(path: str, allowed: Sequence[str]) -> str:
         return f"{path}: no such key; to add it, write +{path}=..."
     where, _, key = path.rpartition(".")
     return expected_one_of(where or "configuration", [name for name in allowed if name != "hydra"], key)
+
+
+@contextmanager
+def _primary_folder(content: Mapping[str, Any] | None) -> Iterator[Path]:
+    """Folder that holds the primary configuration: the shipped one, or one for as long as it is needed."""
+    if content is None:
+        yield config_folder()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / f"{CONFIG_NAME}.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        yield Path(folder)
 
 
 @contextmanager

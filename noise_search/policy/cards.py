@@ -6,7 +6,6 @@ and so is a file too large to be one.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from torch import Tensor
 
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
+from noise_search.files import write_whole
 from noise_search.policy.terms import Policy, policy_from_list, policy_to_list
 
 CARD_VERSION = 1
@@ -52,23 +52,11 @@ def save_card(card: Card, path: str | Path) -> None:
         CallerError: When the folder is missing or cannot be written, the context is no plain data, or the card would be
             too large to be loaded again.
     """
-    target = Path(path)
-    text = _yaml_text(card_to_mapping(card), f"{target}: context")
+    text = _yaml_text(card_to_mapping(card), f"{path}: context")
     if len(text) > CARD_LIMIT_BYTES:
         expected = f"expected a card of at most {CARD_LIMIT_BYTES} bytes, got {len(text)}"
-        raise CallerError(f"{target}: {expected}; give its tables fewer values, or its context less")
-    try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".yaml", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                temporary.chmod(0o644)
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CallerError(f"{target}: cannot write the card: {error.strerror}") from error
+        raise CallerError(f"{path}: {expected}; give its tables fewer values, or its context less")
+    write_whole(path, text, "card")
 
 
 def load_card(path: str | Path) -> Card:

@@ -7,6 +7,7 @@ one transaction: a kill leaves no trial with half of its parameters.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,12 @@ from noise_search.seeds import stable_hash
 from noise_search.spec import Range, SamplerSpec, Space
 
 _SAMPLER_SEEDS = 2**32  # NumPy's generators take no larger seed
+
+
+def delete_study(storage: BaseStorage, name: str) -> None:
+    """Delete a sweep's study; nothing happens where there is none."""
+    with contextlib.suppress(KeyError):
+        optuna.delete_study(study_name=name, storage=storage)
 
 
 @dataclass(frozen=True, slots=True)

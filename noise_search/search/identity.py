@@ -10,7 +10,7 @@ from typing import Any
 from noise_search.data import Dataset
 from noise_search.errors import CallerError
 from noise_search.spec import SweepSpec
-from noise_search.store import SweepRecord
+from noise_search.store import REMOVED, SweepRecord
 from noise_search.training import resolve_device
 
 _SHOWN_DIFFERENCES = 8
@@ -60,8 +60,13 @@ def refuse_another(stored: SweepRecord, identity: Mapping[str, object]) -> None:
     Modes left to us ("auto") fit whatever mode the sweep was started in.
 
     Raises:
-        CallerError: With a line for each key that differs.
+        CallerError: With a line for each key that differs, or because that sweep is being removed.
     """
+    if REMOVED in stored.identity:
+        raise CallerError(
+            f"name: expected a whole sweep, but {stored.name} is being removed; "
+            f"finish with: noise-search rm {stored.name} --yes"
+        )
     keys = sorted(stored.identity.keys() | identity.keys())
     modes = {"train.mode": stored.train_mode, "train.score_mode": stored.score_mode}
     settled = {**stored.identity, **{key: mode for key, mode in modes.items() if mode is not None}}

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-import torch
-
 from noise_search.data import Dataset
 from noise_search.execute import Executor, InlineExecutor
 from noise_search.search.asking import Study
@@ -23,6 +21,7 @@ from noise_search.tracking.mlflow_sink import create_schema as create_tracking_s
 from noise_search.training import Resolved, Setup, Workbench, make_workbench
 from noise_search.training.fusability import refuse_unfusable
 from noise_search.training.modes import resolve_modes, slots_are_bitwise
+from noise_search.training.threads import cpu_threads
 
 _log = logging.getLogger(__name__)
 MIRROR_SECONDS = 120.0  # how long a sweep that ends waits for its mirror
@@ -87,7 +86,7 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
         CallerError: The store cannot be used, the name is another search's, or somebody else drives the sweep.
     """
     spec = plan.spec
-    with _threads(spec.train.threads):
+    with cpu_threads(spec.train.threads):
         workbench = _workbench(plan)
         refuse_unfusable(workbench, spec.train.mode, spec.train.score_mode)
         with open_store(location, create=True) as store:
@@ -122,17 +121,6 @@ def _drain(mirror: Mirror | None) -> None:
     seconds = MIRROR_SECONDS if mirror.error is None else FAILING_MIRROR_SECONDS
     if not mirror.close(seconds):
         _log.warning("MLflow is %d messages behind (%s); the next run catches up", mirror.lag, mirror.error)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Give torch so many CPU threads, and those it had before back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _workbench(plan: Plan) -> Workbench:

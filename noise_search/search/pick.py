@@ -41,14 +41,21 @@ def make_card(sweep: SweepRecord, row: FrontRow, rule: str) -> Card:
     context = {
         "modality": sweep.identity["data.modality"],
         "input_range": sweep.identity["data.input_range"],
-        "data": sweep.identity["data.name"],
+        "data": {
+            key: sweep.identity[f"data.{key}"]
+            for key in ("name", "split_seed", "limit")
+            if f"data.{key}" in sweep.identity
+        },
         "data_digest": sweep.identity["data.digest"],
         "model": dict(config["model"]),
         "epochs": config["train"]["epochs"],
         "batch_size": config["train"]["batch_size"],
-        "optimizer": {key: config["optimizer"][key] for key in ("name", "lr", "weight_decay", "lr_schedule")},
+        "clip": sweep.identity["train.clip"],
+        "mode": sweep.train_mode,
+        "score_mode": sweep.score_mode,
+        "optimizer": dict(config["optimizer"]),
         "seed": config["seed"],
-        "suite": sweep.identity["suite.digest"],
+        "suite": {"name": config["suite"]["name"], "digest": sweep.identity["suite.digest"]},
         **({"suite_note": note} if (note := uncalibrated(config["suite"])) else {}),
         "sweep": sweep.name,
         "trial": row.trial,

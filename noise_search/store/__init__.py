@@ -13,9 +13,10 @@ from noise_search.store.records import (
     SweepRecord,
 )
 from noise_search.store.repository import Store, create_schema, is_current, open_store
-from noise_search.store.writing import Writer
+from noise_search.store.writing import REMOVED, Writer
 
 __all__ = [
+    "REMOVED",
     "JobRecord",
     "LeaseLost",
     "Location",

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -28,6 +28,7 @@ from noise_search.store.tables import (
     encoded,
 )
 
+REMOVED = "removed"  # key in the identity of a sweep that is being removed
 _log = logging.getLogger(__name__)
 
 
@@ -160,6 +161,18 @@ class Writer:
             row = session.get_one(SweepRow, self.sweep_id)
             row.state, row.finished_at = state, datetime.now(UTC)
             self._enqueue(session, outbox)
+
+    def mark_removed(self) -> None:
+        """Let nobody continue the sweep from now on: it is being removed."""
+        with self._transaction() as session:
+            row = session.get_one(SweepRow, self.sweep_id)
+            row.identity = {**row.identity, REMOVED: True}
+
+    def remove_sweep(self) -> None:
+        """Remove the sweep with everything of it that is in our store, and the lease with it."""
+        with self._transaction() as session:
+            session.execute(delete(SweepRow).where(SweepRow.id == self.sweep_id))
+        self.release()
 
     def renew(self) -> None:
         """Let the lease last for its full time from now."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sweep_examples import NAME, finished_store, record, spec
+from sweep_examples import NAME, config, finished_store, record, spec
 
 import noise_search
 from noise_search.commands import front
@@ -110,7 +110,7 @@ def test_a_card_carries_the_policy_and_the_context_it_was_tuned_in(tmp_path: Pat
     assert facts == {
         "modality": "images",
         "input_range": [0.0, 1.0],
-        "data": "digits",
+        "data": {"name": "digits", "split_seed": 0},
         "data_digest": data.digest,
         "model": {"name": "mlp", "hidden": [8]},
         "epochs": 2,
@@ -119,12 +119,12 @@ def test_a_card_carries_the_policy_and_the_context_it_was_tuned_in(tmp_path: Pat
     assert named == {
         "batch_size": 256,
         "seed": 0,
-        "suite": spec().suite.digest,
+        "suite": {"name": "digits", "digest": spec().suite.digest},
         "sweep": NAME,
         "trial": picked.trial,
         "rule": "best",
     }
-    assert card.context["optimizer"] == {"name": "adamw", "lr": 0.02, "weight_decay": 0.01, "lr_schedule": "cosine"}
+    assert card.context["optimizer"] == config()["optimizer"]
     assert card.context["versions"] == {"noise_search": noise_search.__version__, "torch": torch.__version__}
 
 

@@ -1,0 +1,26 @@
+"""`noise-search doctor`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from noise_search.cli.running import DONE, FAILED, AddCommand
+from noise_search.cli.show import print_json, print_table
+
+
+def add_doctor(command: AddCommand) -> None:
+    """Add the command to the command line."""
+    command("doctor", _doctor, "what works here, and what to mend", "Exit code 1 if anything fails.")
+
+
+def _doctor(options: argparse.Namespace, _: Sequence[str]) -> int:
+    from noise_search import commands
+
+    checks = commands.doctor(store=options.store)
+    if options.json:
+        print_json([asdict(check) for check in checks])
+    else:
+        print_table([asdict(check) for check in checks])
+    return FAILED if any(check.state == "fail" for check in checks) else DONE

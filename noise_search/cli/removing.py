@@ -1,0 +1,41 @@
+"""`noise-search rm`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from noise_search.cli.running import DONE, AddCommand
+from noise_search.cli.show import print_json
+from noise_search.errors import CallerError
+
+
+def add_rm(command: AddCommand) -> None:
+    """Add the command to the command line."""
+    rm = command("rm", _rm, "remove a sweep: its trials, study, files and MLflow runs")
+    rm.add_argument("name", metavar="NAME")
+    rm.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+
+
+def _rm(options: argparse.Namespace, _: Sequence[str]) -> int:
+    from noise_search import commands
+
+    one = commands.status(options.name, store=options.store)  # an unknown name is told before anything is asked
+    if not options.yes and not _agreed(f"{options.name}, {one['trials']['complete']} complete trials"):
+        print("nothing was removed", file=sys.stderr)
+        return DONE
+    removal = commands.rm(options.name, store=options.store)
+    if options.json:
+        print_json(asdict(removal))
+    else:
+        print(f"removed {removal.name}: {removal.members} trials and controls, {removal.runs} MLflow runs")
+    return DONE
+
+
+def _agreed(what: str) -> bool:
+    if not sys.stdin.isatty():
+        raise CallerError("rm: expected --yes, as there is no terminal to ask at")
+    print(f"remove {what}, for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,187 @@
+"""What works here, and what to mend."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from packaging.requirements import Requirement
+
+from noise_search.commands.places import store_location
+from noise_search.config import compose
+from noise_search.data import DATASETS
+from noise_search.errors import CallerError
+from noise_search.store import Location, is_current, open_store
+from noise_search.tracking.mlflow_sink import connect
+
+LEAST_PYTHON = (3, 11)
+LEAST_FREE_BYTES, FEW_FREE_BYTES = 100 * 2**20, 2**30
+DISTRIBUTION = "noise-search"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Args:
+        name: What it is.
+        state: ok; warn, which stops nothing; or fail.
+        found: How it stands.
+        advice: What to do about it; empty where there is nothing to do.
+    """
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    found: str
+    advice: str = ""
+
+
+def doctor(*, store: str | Path | None = None) -> list[Check]:
+    """Look at Python, packages, threads, the GPU, the store and the data sets; changes nothing.
+
+    Args:
+        store: Folder of the store, which need not be there.
+    """
+    location = store_location(store)
+    looks: dict[str, Callable[[], Iterator[Check]]] = {
+        "Python": _python,
+        "packages": _packages,
+        "threads": _threads,
+        "GPU": _gpu,
+        "store folder": lambda: _folder(location),
+        "store": lambda: _databases(location),
+        "MLflow database": lambda: _tracking(location),
+        "data": _data,
+    }
+    return [check for name, look in looks.items() for check in _looked(name, look)]
+
+
+def _looked(name: str, look: Callable[[], Iterator[Check]]) -> list[Check]:
+    """Checks of one kind; what goes wrong while looking is itself a finding."""
+    try:
+        return list(look())
+    except CallerError as error:
+        return [Check(name, "fail", mistake) for mistake in error.mistakes]
+    except Exception as error:
+        return [Check(name, "fail", f"{type(error).__name__}: {' '.join(str(error).split())}")]
+
+
+def _python() -> Iterator[Check]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= LEAST_PYTHON
+    yield Check("Python", "ok" if good else "fail", found, "" if good else "install Python 3.11 or newer")
+
+
+def _packages() -> Iterator[Check]:
+    """Everything that noise-search itself needs, in the versions it needs."""
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Check("packages", "warn", "not installed as a package", "pip install it, so that versions can be checked")
+        return
+    for requirement in map(Requirement, lines):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield package_check(requirement)
+
+
+def package_check(requirement: Requirement) -> Check:
+    """Whether a package is installed in a version that `requirement` takes."""
+    advice = f"pip install -c constraints.txt '{requirement.name}{requirement.specifier}'"
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(requirement.name, "fail", f"not installed, expected {requirement.specifier}", advice)
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Check(requirement.name, "fail", f"{version}, expected {requirement.specifier}", advice)
+    return Check(requirement.name, "ok", version)
+
+
+def _threads() -> Iterator[Check]:
+    cores, threads = available_cores(), torch.get_num_threads()
+    found = f"{threads} of torch on {cores} cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}"
+    if threads > cores:
+        yield Check("threads", "warn", found, f"set OMP_NUM_THREADS={cores}, or train.threads={cores}")
+    else:
+        yield Check("threads", "ok", found)
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpu() -> Iterator[Check]:
+    if torch.cuda.is_available():
+        yield Check("GPU", "ok", torch.cuda.get_device_name())
+    elif torch.version.cuda:
+        advice = "see that nvidia-smi shows one, and that its driver suits this torch; else train.device=cpu"
+        yield Check("GPU", "warn", f"none, but torch is built for CUDA {torch.version.cuda}", advice)
+    else:
+        yield Check("GPU", "ok", "none: training runs on the CPU")
+
+
+def _folder(location: Location) -> Iterator[Check]:
+    """Whether the store's folder, or the one that it would be made in, can be written, and how much room is left."""
+    folder = next(place for place in (location.folder, *location.folder.parents) if place.exists())
+    elsewhere = "name another folder with --store or NOISE_SEARCH_STORE"
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        yield Check("store folder", "fail", f"{folder} cannot be written ({error.strerror})", elsewhere)
+        return
+    there = str(folder) if folder == location.folder else f"{location.folder}, not made yet"
+    yield Check("store folder", "ok", there)
+    free = shutil.disk_usage(folder).free
+    state = room(free)
+    yield Check("free disk", state, f"{free / 2**30:.1f} GiB", "" if state == "ok" else f"make room, or {elsewhere}")
+
+
+def room(free_bytes: int) -> Literal["ok", "warn", "fail"]:
+    """Whether so much free disk is enough for sweeps."""
+    if free_bytes < LEAST_FREE_BYTES:
+        return "fail"
+    return "warn" if free_bytes < FEW_FREE_BYTES else "ok"
+
+
+def _databases(location: Location) -> Iterator[Check]:
+    if not (location.folder / "search.db").is_file():
+        yield Check("store", "ok", "none yet: the first sweep makes it")
+        return
+    if not is_current(location):
+        with open_store(location, create=False):  # says what is the matter
+            pass
+    with open_store(location, create=False) as opened:
+        yield Check("store", "ok", f"{len(opened.sweeps())} sweeps, schema as expected")
+
+
+def _tracking(location: Location) -> Iterator[Check]:
+    if not location.tracking_path.is_file():
+        yield Check("MLflow database", "ok", "none yet: the first tracked sweep makes it")
+        return
+    count = len(connect(location.tracking_url).search_experiments())
+    yield Check("MLflow database", "ok", f"{count} experiments")
+
+
+def _data() -> Iterator[Check]:
+    for name, source in DATASETS.items():
+        yield from _looked(f"data {name}", lambda name=name, files=source.files: _one_data_set(name, files))  # type: ignore[misc]
+
+
+def _one_data_set(name: str, files: tuple[str, ...]) -> Iterator[Check]:
+    """A data set is loaded, which compares checksums; one of files may be absent, but not in part."""
+    root = compose([f"data={name}"])["data"].get("root")
+    if files and not any((Path(root) / file).exists() for file in files):
+        yield Check(f"data {name}", "ok", f"not in {root}; needed by data={name} only")
+        return
+    place = {"root": root} if files else {}
+    data = DATASETS[name].load(split_seed=0, limit=None, **place)
+    yield Check(f"data {name}", "ok", f"{sum(map(len, (data.train, data.validation, data.test))):,} samples")

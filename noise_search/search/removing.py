@@ -1,0 +1,33 @@
+"""Remove a sweep from everywhere, so that being killed half way leaves what a second try removes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from noise_search.search.asking import delete_study
+from noise_search.store import Location, Store, SweepRecord
+from noise_search.tracking.mlflow_sink import delete_sweep_runs
+
+
+def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: Path) -> int:
+    """Remove a sweep under its lease; returns how many runs MLflow had of it.
+
+    From the first step on the sweep can only be removed, not continued; our own row, by which it is found, goes last.
+
+    Args:
+        store: Open, at `location`.
+        sweep: As `store` has it.
+        folder: Of its files.
+
+    Raises:
+        CallerError: Somebody drives the sweep.
+    """
+    with store.take_lease(sweep.id) as writer:
+        writer.mark_removed()
+        runs = delete_sweep_runs(location.tracking_url, sweep.name) if location.tracking_path.is_file() else 0
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        delete_study(store.optuna_storage(), sweep.name)
+        writer.remove_sweep()
+    return runs
