@@ -82,7 +82,7 @@ class TrainSpec:
         clip: Largest norm of a trial's gradient; None leaves it alone.
         score_every: Epochs between two scorings; the last epoch is always scored.
         mode, score_mode: fused (trials share one model) or looped; auto times both at sweep start.
-        threads: CPU threads of torch; None leaves its default.
+        threads: CPU threads, on which trials train side by side; None takes torch's default, one a core.
     """
 
     epochs: Positive

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ import torch
 from noise_search.training.job import Job, Member, Workbench, own_model, skeleton
 from noise_search.training.lanes import Report, run_in_lanes
 from noise_search.training.state import State, initial_state
+from noise_search.training.threads import cpu_threads
 
 Found = TypeVar("Found")
 RunGroup = Callable[[Job, Workbench, Sequence[State], Report], list[Found]]
@@ -89,23 +89,18 @@ def _run_padded(
     job: Job, workbench: Workbench, states: Sequence[State], run: RunGroup[Found], on_epoch: Report
 ) -> list[Found]:
     """Run a group; a fused one of width 1 is doubled, because width 1 takes another kernel."""
-    with _threads_for(1 if workbench.setup.mode == "looped" else max(2, len(job.members))):
-        if workbench.setup.mode == "looped" or len(job.members) > 1:
+    looped = workbench.setup.mode == "looped"
+    with cpu_threads(_threads_for(1 if looped else max(2, len(job.members)))):
+        if looped or len(job.members) > 1:
             return run(job, workbench, states, on_epoch)
         twins = replace(job, members=job.members * 2)
         return run(twins, workbench, [*states, *states], lambda _: on_epoch(1))[:1]
 
 
-@contextmanager
-def _threads_for(trials: int) -> Iterator[None]:
+def _threads_for(trials: int) -> int:
     """CPU threads cut down to the largest power of two that is not above `trials`; one for a trial by itself.
 
     Other numbers make a convolution share one trial's samples among threads, and the last bits of its results then
     depend on the trial's slot, the cohort's width and the number of threads.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 << (min(before, trials).bit_length() - 1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return 1 << (min(torch.get_num_threads(), trials).bit_length() - 1)

@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from noise_search.training.threads import cpu_threads
+
 Report = Callable[[int], None]
 Bench = TypeVar("Bench")
 Found = TypeVar("Found")
@@ -58,13 +60,10 @@ class _Lanes(Generic[Bench, Found]):
         self._stopped = threading.Event()
 
     def run(self) -> list[Found]:
-        threads = torch.get_num_threads()
-        share = max(1, threads // self._width)
-        try:
-            with ThreadPoolExecutor(self._width, "lane", torch.set_num_threads, (share,)) as pool:
-                return self._watch(pool)
-        finally:
-            torch.set_num_threads(threads)  # a thread that is started later takes over what was set last
+        share = max(1, torch.get_num_threads() // self._width)
+        # On leaving, the caller's number is set again: a thread that is started later takes over what was set last.
+        with cpu_threads(None), ThreadPoolExecutor(self._width, "lane", torch.set_num_threads, (share,)) as pool:
+            return self._watch(pool)
 
     def _watch(self, pool: ThreadPoolExecutor) -> list[Found]:
         futures = [pool.submit(self._run_one, task) for task in self._tasks]
