@@ -1,0 +1,70 @@
+"""What benchmarks make of their measurements."""
+
+from __future__ import annotations
+
+import doctest
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parent.parent.parent / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def _no_compiled_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+
+def script(name: str) -> ModuleType:
+    """A script of the repository as a module."""
+    loader = SourceFileLoader(name, str(SCRIPTS / name))
+    spec = spec_from_loader(name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
+    loader.exec_module(module)
+    return module
+
+
+def cell(looped_over_fused: float, chosen: str) -> dict[str, Any]:
+    """A cell in which both ways were timed and one was chosen."""
+    over = 1 / looped_over_fused if chosen == "fused" else looped_over_fused
+    return {
+        "looped_over_fused": {"median": looped_over_fused},
+        "auto": chosen,
+        "auto_over_other": over,
+        "auto_is_right": over <= 1,
+    }
+
+
+def test_auto_is_judged_by_how_often_it_is_right_and_by_its_worst_cell() -> None:
+    found = [cell(2.0, "fused"), cell(0.5, "looped"), cell(1.25, "looped"), cell(4.0, "fused")]
+    summary = script("bench_training").summary(found, gpu=False)
+    assert (summary["cells"], summary["fused_is_faster"]) == (4, 0.75)
+    assert summary["aims"] == {
+        "auto_is_right": {"aim": 0.9, "found": 0.75, "met": False},
+        "auto_over_other": {"aim": 1.1, "found": 1.25, "met": False},
+    }
+
+
+def test_on_a_gpu_the_best_gain_is_judged_too() -> None:
+    summary = script("bench_training").summary([cell(16.0, "fused"), cell(2.0, "fused")], gpu=True)
+    assert [aim["met"] for aim in summary["aims"].values()] == [True, True, True]
+
+
+def test_the_grid_of_training_has_every_model_both_sizes_and_both_numbers_of_threads() -> None:
+    cells = list(script("bench_training").cells(quick=False))
+    assert {one.model for one in cells} == {"mlp", "cnn", "cnn_bn", "resnet", "gru", "transformer"}
+    assert {(one.side, one.batch_size, one.threads) for one in cells} == {
+        (side, batch, threads) for side in (8, 28) for batch in (32, 128) for threads in (1, 2)
+    }
+    assert len({one.name for one in cells}) == len(cells)
+
+
+def test_times_of_tests_are_read_as_the_examples_say() -> None:
+    assert doctest.testmod(script("bench_tests")).failed == 0
