@@ -16,7 +16,8 @@ SCRIPTS = Path(__file__).resolve().parent.parent.parent / "scripts"
 
 
 @pytest.fixture(autouse=True)
-def _no_compiled_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_scripts_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
 
