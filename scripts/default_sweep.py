@@ -103,9 +103,10 @@ def best_constant(rows: Sequence[FrontRow]) -> FrontRow:
 def measure(sweep: Sweep, runs: int, fresh_seeds: int) -> dict[str, Any]:
     """Everything that goes into the JSON."""
     spec = build(compose(sweep.overrides))
+    seeds = list(range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + fresh_seeds))
+    made = _made(sweep, spec, seeds)  # before the runs: the commit is that which they start from
     cold, again, rows = _timed_runs(sweep, runs)
     picked, constant = pick_row(rows, "best"), best_constant(rows)
-    seeds = list(range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + fresh_seeds))
     arms = {
         "pick": policy_from_list(picked.policy),
         "no_noise": Policy(),
@@ -114,14 +115,8 @@ def measure(sweep: Sweep, runs: int, fresh_seeds: int) -> dict[str, Any]:
     started = time.perf_counter()
     found = retrain(spec, arms, seeds)
     retraining = time.perf_counter() - started
-    claim = "seconds, and gain of its pick on fresh seeds (validation, frozen suite)"
     return {
-        **header(
-            f"default sweep on {sweep.data}: {claim}",
-            sweep.script,
-            suite=spec.suite.digest,
-            seeds={"search": spec.seed, "retrained": seeds},
-        ),
+        **made,
         "overrides": list(sweep.overrides),
         "trials": spec.budget.trials,
         "epochs": spec.train.epochs,
@@ -136,6 +131,16 @@ def measure(sweep: Sweep, runs: int, fresh_seeds: int) -> dict[str, Any]:
             "pick_over_best_constant_control": gains(found, "pick", "best_constant_control"),
         },
     }
+
+
+def _made(sweep: Sweep, spec: SweepSpec, seeds: Sequence[int]) -> dict[str, Any]:
+    claim = "seconds, and gain of its pick on fresh seeds (validation, frozen suite)"
+    return header(
+        f"default sweep on {sweep.data}: {claim}",
+        sweep.script,
+        suite=spec.suite.digest,
+        seeds={"search": spec.seed, "retrained": list(seeds)},
+    )
 
 
 def _timed_runs(sweep: Sweep, runs: int) -> tuple[list[float], list[float], list[FrontRow]]:

@@ -46,7 +46,7 @@ PLACES = {
             "noise_search.config:collect",
             "noise_search.commands.sweeping:load_dataset",
             "noise_search.commands.sweeping:make_plan",
-            "noise_search.search.opening:make_workbench",
+            "noise_search.search.opening:provisional_workbench",
             "noise_search.search.opening:refuse_unfusable",
             "noise_search.search.opening:resolve_modes",
             "noise_search.search.opening:slots_are_bitwise",

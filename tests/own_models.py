@@ -27,6 +27,14 @@ class Net(nn.Module):
         return logits
 
 
+_SHARED = nn.Linear(64, 16)
+
+
+def on_a_shared_layer(statistics: InputStatistics) -> nn.Module:
+    """Every model stands on the one layer of this module."""
+    return nn.Sequential(nn.Flatten(), _SHARED, nn.ReLU(), nn.Linear(16, statistics.classes))
+
+
 class WithoutStatistics(nn.Sequential):
     """Takes no statistics, and sizes as keyword arguments."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import signal
 import sys
+import time
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from noise_search.cli.running import DONE, AddCommand, terminated_as_interrupted
@@ -16,7 +17,7 @@ from noise_search.cli.show import print_json
 if TYPE_CHECKING:
     from noise_search.commands import Pages
 
-_LOOPBACK = ("localhost", "127.", "::1")
+LOOK_SECONDS = 1.0
 
 
 def add_ui(command: AddCommand) -> None:
@@ -32,7 +33,7 @@ def add_ui(command: AddCommand) -> None:
 def _ui(options: argparse.Namespace, _: Sequence[str]) -> int:
     from noise_search import commands
 
-    if not options.host.startswith(_LOOPBACK):
+    if not _is_loopback(options.host):
         print(f"--host {options.host}: whoever reaches it can change and delete runs", file=sys.stderr)
     with (
         terminated_as_interrupted(signal.SIGHUP),
@@ -43,14 +44,22 @@ def _ui(options: argparse.Namespace, _: Sequence[str]) -> int:
             if options.open:
                 webbrowser.open(pages.sweep)
             while True:
-                signal.pause()
+                pages.server.look()
+                time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:  # how this command is meant to end
             return DONE
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _show(pages: Pages, *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(pages))
+        print_json({"address": pages.address, "sweep": pages.sweep, "trials": pages.trials})
     else:
         print(f"MLflow: {pages.sweep}")
         if pages.trials is not None:

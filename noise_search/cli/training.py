@@ -36,7 +36,8 @@ def _train(options: argparse.Namespace, rest: Sequence[str]) -> int:
             configs = configurations(rest, "noise-search train", base.content)
         if options.output is not None and len(configs) > 1:
             raise CallerError(f"--output: expected one training, got {len(configs)}; train them one by one")
-        outcomes = [_train_one(config, card, options) for config in configs]
+        with base.named():
+            outcomes = [_train_one(config, card, options) for config in configs]
     if options.json and outcomes:
         found = [_as_json(outcome) for outcome in outcomes]
         print_json(found[0] if len(found) == 1 else found)

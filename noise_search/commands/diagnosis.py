@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -167,8 +169,18 @@ def _tracking(location: Location) -> Iterator[Check]:
     if not location.tracking_path.is_file():
         yield Check("MLflow database", "ok", "none yet: the first tracked sweep makes it")
         return
+    if not _has_tables(location.tracking_path):  # to connect would make them
+        yield Check(
+            "MLflow database", "fail", "a file without MLflow's tables", "remove it: the next sweep makes it anew"
+        )
+        return
     count = len(connect(location.tracking_url).search_experiments())
     yield Check("MLflow database", "ok", f"{count} experiments")
+
+
+def _has_tables(path: Path) -> bool:
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchall())
 
 
 def _data() -> Iterator[Check]:

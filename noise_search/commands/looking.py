@@ -10,7 +10,7 @@ from pathlib import Path
 from noise_search.commands.places import store_location
 from noise_search.errors import CallerError
 from noise_search.store import open_store
-from noise_search.tracking.serving import EXPERIMENTS, HOST, links_to, serve
+from noise_search.tracking.serving import EXPERIMENTS, HOST, Server, links_to, serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,13 @@ class Pages:
         address: Of the server.
         sweep: Page of the sweep's own run; of all experiments where no sweep was named.
         trials: List of runs in which [+] unfolds the sweep's trials; None where no sweep was named.
+        server: That serves them; `server.look()` raises once it has ended by itself.
     """
 
     address: str
     sweep: str
-    trials: str | None = None
+    trials: str | None
+    server: Server
 
 
 @contextmanager
@@ -54,8 +56,9 @@ def ui(
             "name another store with --store, or run a sweep there with tracking.enabled=true"
         )
     links = None if name is None else links_to(location.tracking_url, name)
-    with serve(location.tracking_url, location.artifact_folder, host=host, port=port) as address:
+    with serve(location.tracking_url, location.artifact_folder, host=host, port=port) as server:
+        address = server.address
         if links is None:
-            yield Pages(address, f"{address}/{EXPERIMENTS}")
+            yield Pages(address, f"{address}/{EXPERIMENTS}", None, server)
         else:
-            yield Pages(address, f"{address}/{links.sweep}", f"{address}/{links.trials}")
+            yield Pages(address, f"{address}/{links.sweep}", f"{address}/{links.trials}", server)

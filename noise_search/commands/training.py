@@ -21,14 +21,14 @@ from noise_search.errors import CallerError
 from noise_search.files import refuse_unwritable, write_whole
 from noise_search.metrics import combined
 from noise_search.policy import Card, Policy, load_card, policy_from_list, policy_to_list
-from noise_search.search.driver import Reporter
+from noise_search.search.driver import NO_NOISE_CONTROL, Reporter
 from noise_search.spec import SweepSpec
-from noise_search.training import Job, Member, Result, Setup, Workbench, load_dataset, make_workbench, run_job
+from noise_search.training import Job, Member, Result, Workbench, load_dataset, provisional_workbench, run_job
 from noise_search.training.modes import resolve_modes
 from noise_search.training.state import State
 from noise_search.training.threads import cpu_threads
 
-CARD, CONTROL = "card", "no_noise"
+CARD, CONTROL = "card", NO_NOISE_CONTROL
 SHOWN = ("clean", "robust", "worst_family", "score", "robust_weights")
 
 
@@ -68,8 +68,8 @@ class TrainOutcome:
     model: str
     suite: str
     mode: str
-    seconds: float
-    output: Path | None
+    seconds: float = 0.0
+    output: Path | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -121,12 +121,11 @@ def run_training(
     reporter: Reporter | None = None,
 ) -> TrainOutcome:
     """Train with a card from a composed configuration; see `train`."""
-    spec = build(config)
+    spec, started = build(config), time.monotonic()
     if output is not None:
         refuse_unwritable(output, "weights")
     dataset = load_dataset(spec.data)
     policies = {CARD: _suited(card, dataset, where)} | ({CONTROL: Policy()} if control else {})
-    started = time.monotonic()
     with cpu_threads(spec.train.threads):
         workbench = _workbench(spec, dataset, width=len(policies))
         results, states = _run(workbench, policies, spec, reporter or Silent())
@@ -134,19 +133,23 @@ def run_training(
         raise RuntimeError("training diverged: loss or gradient was not finite; no weights were written")
     if output is not None:
         write_whole(output, _weights(workbench, states[0], card, spec), "weights")
+    outcome = _outcome(spec, workbench, results, _notes(card, spec, dataset))
+    seconds = round(time.monotonic() - started, 1)
+    return replace(outcome, seconds=seconds, output=None if output is None else Path(output))
+
+
+def _outcome(spec: SweepSpec, workbench: Workbench, results: Sequence[Result], notes: tuple[str, ...]) -> TrainOutcome:
     trained = [_trained(result, spec) for result in results]
     return TrainOutcome(
         card=trained[0],
-        control=trained[1] if control else None,
+        control=trained[1] if len(trained) > 1 else None,
         seed=spec.seed,
         epochs=spec.train.epochs,
         data=spec.data.name,
         model=spec.model.name,
         suite=spec.suite.name,
         mode=workbench.setup.mode,
-        seconds=round(time.monotonic() - started, 1),
-        output=None if output is None else Path(output),
-        notes=_notes(card, spec, dataset),
+        notes=notes,
     )
 
 
@@ -166,10 +169,9 @@ def _suited(card: Card, dataset: Dataset, where: str) -> Policy:
 
 
 def _workbench(spec: SweepSpec, dataset: Dataset, *, width: int) -> Workbench:
-    setup = Setup(spec.data, spec.model, spec.optimizer, spec.train, spec.suite, mode="fused", score_mode="looped")
-    bench = make_workbench(setup, dataset=dataset)
+    bench = provisional_workbench(spec, dataset=dataset)
     mode, score_mode = resolve_modes(bench, spec.train.mode, spec.train.score_mode, width=width)
-    return replace(bench, setup=replace(setup, mode=mode, score_mode=score_mode))
+    return replace(bench, setup=replace(bench.setup, mode=mode, score_mode=score_mode))
 
 
 def _run(

@@ -15,16 +15,17 @@ from typing import Any
 import yaml
 
 from noise_search.config.compose import CONFIG_NAME, config_folder
-from noise_search.errors import CallerError, raise_if_any
+from noise_search.errors import CallerError, expected_one_of, raise_if_any
 from noise_search.policy import Card
 
 _TRAIN_KEYS = ("epochs", "batch_size", "clip", "mode", "score_mode")
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _NODES = ("data", "model", "optimizer")
 # Of a search, or of where it goes: one training has none.
-_NOT_OF_A_TRAINING = (
-    *("space", "sampler", "budget", "controls", "stopping", "driver", "executor", "tracking", "store", "name"),
+_NOT_OF_A_TRAINING = frozenset(
+    ("space", "sampler", "budget", "controls", "stopping", "driver", "executor", "tracking", "store", "name")
 )
+_OF_DATA = ("name", "split_seed", "limit")  # where files lie is not for a card to say
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ def card_base(card: Card, overrides: Sequence[str], where: str) -> CardBase:
     used = {key: node for key, node in used.items() if key not in keys}
     if "data" in keys:
         used.pop("suite", None)  # it was made on other data
+    if "model" in keys:
+        used = {key: node for key, node in used.items() if key not in ("mode", "score_mode")}  # another may not fuse
     for key, node in used.items():
         mistakes += [f"{where}: context.{path}" for path in _no_data(node, key)]
         mistakes += [f"{where}: context.{mistake}" for mistake in _shape_mistakes(key, node)]
@@ -101,6 +104,8 @@ def _shape_mistakes(key: str, node: object) -> Iterator[str]:
         return
     if isinstance(node, Mapping) and "_target_" in node:
         return  # told already
+    if key == "data" and isinstance(node, Mapping):
+        yield from (expected_one_of("data", _OF_DATA, word) for word in node if word not in _OF_DATA)
     name = node.get("name") if isinstance(node, Mapping) else node
     if not isinstance(name, str) or not _WORD.fullmatch(name):
         yield f"{key}.name: expected letters, digits, '-' and '_', got {name!r}"
@@ -116,7 +121,7 @@ def _no_data(node: object, path: str) -> Iterator[str]:
                 group = path.partition(".")[0]
                 yield (
                     f"{path}._target_: a card names no code, got {value!r}; "
-                    f"name yours as {group}=... from a --config-dir, or {group}={{_target_: ...}}"
+                    f"name yours as {group}=NAME from a --config-dir"
                 )
             else:
                 yield from _no_data(value, f"{path}.{key}")

@@ -88,9 +88,14 @@ def load_card(path: str | Path) -> Card:
 
 
 class _CardLoader(yaml.SafeLoader):
-    """Safe loader that refuses aliases: a short text full of them stands for a huge one."""
+    """Safe loader that refuses tags, and aliases: a short text full of them stands for a huge one."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            raise yaml.composer.ComposerError(
+                None, None, f"the tag {event.tag}, which cards may not have", event.start_mark
+            )
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "an alias, which cards may not have", mark)

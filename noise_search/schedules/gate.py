@@ -10,6 +10,8 @@ from torch import Tensor
 from noise_search.errors import raise_if_any
 from noise_search.schedules.checks import gate_mistakes
 
+_HAIR = 1e-9  # of an interval
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -37,5 +39,6 @@ class Gate:
     def factors(self, progress: Tensor) -> Tensor:
         """1 where the gate is on and 0 where it is off, shape and type of `progress`."""
         position = progress * self.cycles
-        since = position - torch.floor(position).clamp(max=self.cycles - 1)
-        return ((since < self.on) | (self.on == 1.0)).to(progress.dtype)
+        # Rounded, a position may fall a hair short of where its interval begins, or where the gate shuts.
+        begun = torch.floor(position + _HAIR).clamp(max=self.cycles - 1)
+        return ((position - begun < self.on - _HAIR) | (self.on == 1.0)).to(progress.dtype)

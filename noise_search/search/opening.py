@@ -18,7 +18,7 @@ from noise_search.store import Location, MemberRecord, Store, SweepRecord, Write
 from noise_search.tracking.mirror import Mirror
 from noise_search.tracking.mlflow_sink import MlflowSink
 from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
-from noise_search.training import Resolved, Setup, Workbench, make_workbench
+from noise_search.training import Resolved, Workbench, provisional_workbench
 from noise_search.training.fusability import refuse_unfusable
 from noise_search.training.modes import resolve_modes, slots_are_bitwise
 from noise_search.training.threads import cpu_threads
@@ -87,7 +87,7 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
     """
     spec = plan.spec
     with cpu_threads(spec.train.threads):
-        workbench = _workbench(plan)
+        workbench = provisional_workbench(plan.spec, dataset=plan.dataset)
         refuse_unfusable(workbench, spec.train.mode, spec.train.score_mode)
         with open_store(location, create=True) as store:
             if spec.tracking.enabled:
@@ -121,12 +121,6 @@ def _drain(mirror: Mirror | None) -> None:
     seconds = MIRROR_SECONDS if mirror.error is None else FAILING_MIRROR_SECONDS
     if not mirror.close(seconds):
         _log.warning("MLflow is %d messages behind (%s); the next run catches up", mirror.lag, mirror.error)
-
-
-def _workbench(plan: Plan) -> Workbench:
-    spec = plan.spec
-    setup = Setup(spec.data, spec.model, spec.optimizer, spec.train, spec.suite, mode="fused", score_mode="looped")
-    return make_workbench(setup, dataset=plan.dataset)
 
 
 def _create(store: Store, plan: Plan) -> SweepRecord:

@@ -11,6 +11,7 @@ from noise_search.training.job import (
     Workbench,
     load_dataset,
     make_workbench,
+    provisional_workbench,
     resolve_device,
 )
 from noise_search.training.loop import run_job
@@ -24,6 +25,7 @@ __all__ = [
     "Workbench",
     "load_dataset",
     "make_workbench",
+    "provisional_workbench",
     "resolve_device",
     "run_job",
 ]

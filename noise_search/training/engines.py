@@ -1,4 +1,4 @@
-"""Two ways to get the gradients of a cohort, and the check whether a model can take the faster one.
+"""Two ways to get the gradients of a cohort.
 
 Both have one signature, so that one training loop serves both: parameters, buffers, inputs and targets carry a
 leading trial axis and come back with it.

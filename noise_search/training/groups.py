@@ -70,8 +70,8 @@ def _groups(job: Job, workbench: Workbench) -> list[list[int]]:
 
 
 def _lanes(workbench: Workbench, groups: int) -> int:
-    """How many groups run side by side: one on a GPU, and where a model draws from torch's one generator."""
-    if workbench.device.type != "cpu" or workbench.stochastic:
+    """How many groups run side by side: one on a GPU, and where trials meet in torch's one generator or in a layer."""
+    if workbench.device.type != "cpu" or workbench.stochastic or workbench.shared:
         return 1
     return min(torch.get_num_threads(), groups)
 

@@ -17,7 +17,7 @@ from noise_search.evaluation import Yardstick, make_yardstick
 from noise_search.models import build_model, forward_mistakes
 from noise_search.optimizers import make_optimizer
 from noise_search.policy import Policy
-from noise_search.spec import DataSpec, ModelSpec, OptimizerSpec, TrainSpec
+from noise_search.spec import DataSpec, ModelSpec, OptimizerSpec, SweepSpec, TrainSpec
 
 Resolved = Literal["fused", "looped"]
 
@@ -79,6 +79,8 @@ class Workbench:
     """Data on the device, the model's skeleton and the yardstick: built once, used by every job of a sweep.
 
     stochastic: Whether the model itself draws random numbers when training, as dropout does.
+    shared: Whether two models of the setup have a module or tensor in common, as those of one's own may: only one of
+        them may then be at work at a time.
     """
 
     setup: Setup
@@ -89,6 +91,7 @@ class Workbench:
     device: torch.device
     dtype: torch.dtype
     stochastic: bool
+    shared: bool
 
     @property
     def steps_per_epoch(self) -> int:
@@ -122,9 +125,15 @@ def make_workbench(setup: Setup, *, dataset: Dataset | None = None, dtype: torch
         raise_if_any(forward_mistakes(model, train.inputs, data.classes))
     make_optimizer(setup.optimizer, model.parameters())  # refuses bad options here, before anything is written
     yardstick = make_yardstick(setup.suite, validation, data.classes)
-    return Workbench(
-        setup, data, model, train, yardstick, device, dtype, _draws_random_numbers(model, train.inputs[:2])
-    )
+    stochastic = _draws_random_numbers(model, train.inputs[:2])
+    shared = setup.model.target is not None and _have_parts_in_common(model, skeleton(setup, data))
+    return Workbench(setup, data, model, train, yardstick, device, dtype, stochastic, shared)
+
+
+def provisional_workbench(spec: SweepSpec, *, dataset: Dataset | None = None) -> Workbench:
+    """Workbench for `modes.resolve_modes`, from a configuration whose modes are not settled; see `make_workbench`."""
+    setup = Setup(spec.data, spec.model, spec.optimizer, spec.train, spec.suite, mode="fused", score_mode="looped")
+    return make_workbench(setup, dataset=dataset)
 
 
 def _refuse_batches_of_one(samples: int, batch_size: int) -> None:
@@ -175,6 +184,11 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise CallerError(f"train.device: expected auto, cpu, cuda or mps at hand, got {name!r}") from error
+
+
+def _have_parts_in_common(one: nn.Module, other: nn.Module) -> bool:
+    parts, others = ({id(part) for part in (*m.modules(), *m.parameters(), *m.buffers())} for m in (one, other))
+    return not parts.isdisjoint(others)
 
 
 def _draws_random_numbers(model: nn.Module, inputs: Tensor) -> bool:

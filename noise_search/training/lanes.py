@@ -32,17 +32,18 @@ def run_in_lanes(
     """Run every task on whichever bench is free; results in the order of the tasks.
 
     Args:
-        tasks: Each is given a bench of its own and what it is to call with the epochs it has just finished.
+        tasks: Each is given a bench of its own and what it is to call with the epochs it has just finished: often, with
+            0 where it has finished none, because only there does it end when it is to stop.
         benches: One for each lane. A single one runs the tasks in turn, in the caller's thread and with all of its
             threads of torch; else every lane has an equal share of them.
-        on_epoch: Called in the caller's thread.
+        on_epoch: Called in the caller's thread, not with 0.
 
     Raises:
         Exception: Of the first task that failed, or what interrupted the caller: the other lanes end at their next
-            epoch.
+            report.
     """
     if len(benches) == 1:
-        return [task(benches[0], on_epoch) for task in tasks]
+        return [task(benches[0], lambda epochs: on_epoch(epochs) if epochs else None) for task in tasks]
     return _Lanes(tasks, benches, on_epoch).run()
 
 
@@ -96,4 +97,5 @@ class _Lanes(Generic[Bench, Found]):
     def _report(self, epochs: int) -> None:
         if self._stopped.is_set():
             raise _StoppedError
-        self._news.put(epochs)
+        if epochs:
+            self._news.put(epochs)

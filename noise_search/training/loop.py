@@ -74,7 +74,7 @@ def _run_group(
     """Train members together, and score them; result and state of each."""
     started = time.monotonic()
     cohort = open_cohort(workbench, states)
-    train = make_trainer(job.members, workbench)
+    train = make_trainer(job.members, workbench, on_batch=lambda: on_epoch(0))
     history: History = [[] for _ in job.members]
     scored: list[Scores] | None = None
     for epoch in range(job.from_epoch, job.to_epoch):
@@ -83,21 +83,13 @@ def _run_group(
         for slot, row in enumerate(rows):
             history[slot].append(row | (scored[slot].named if scored else {}))
         on_epoch(len(job.members))
+    assert scored is not None  # to_epoch is always scored
     weights = weight_robustness(workbench.model, cohort.parameters, cohort.buffers, workbench.yardstick)
     seconds = (time.monotonic() - started) / len(job.members)
+    alive = cohort.alive.tolist()
     results = [
-        _result(
-            member,
-            job,
-            scored[slot],
-            weights[slot],
-            history[slot],
-            bool(cohort.alive[slot]),
-            seconds,
-            workbench,
-        )
+        _result(member, job, scored[slot], weights[slot], history[slot], alive[slot], seconds, workbench)
         for slot, member in enumerate(job.members)
-        if scored is not None  # to_epoch is always scored
     ]
     return list(zip(results, unstack(cohort), strict=True))
 
@@ -112,9 +104,15 @@ def open_cohort(workbench: Workbench, states: Sequence[State]) -> CohortState:
 
 
 def make_trainer(
-    members: Sequence[Member], workbench: Workbench
+    members: Sequence[Member], workbench: Workbench, *, on_batch: Callable[[], None] = lambda: None
 ) -> Callable[[CohortState, int], list[dict[str, float]]]:
-    """Function that trains a cohort for one epoch and returns a row of history for each member."""
+    """Function that trains a cohort for one epoch and returns a row of history for each member.
+
+    Args:
+        members: Of the cohort, in slot order.
+        workbench: Data and model.
+        on_batch: Called before every batch; what it raises ends the training.
+    """
     setup, steps = workbench.setup, workbench.total_steps
     engine = (looped_engine if setup.mode == "looped" else fused_engine)(workbench.model.train())
     seeds = [member.seed for member in members]
@@ -130,6 +128,7 @@ def make_trainer(
         first = epoch * workbench.steps_per_epoch
         total = torch.zeros(len(members), dtype=torch.float64, device=workbench.device)
         for offset, (batch, size) in enumerate(_batches(workbench, seeds, epoch)):
+            on_batch()
             with _model_randomness(workbench, seeds[0], first + offset):
                 losses = _step(cohort, batch, terms, first + offset, rates[first + offset], engine, workbench)
             total += losses.double() * size

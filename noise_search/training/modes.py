@@ -17,10 +17,11 @@ from noise_search.evaluation import Scores
 from noise_search.policy import Policy, Term
 from noise_search.spec import Mode
 from noise_search.training.fusability import refuse_unfusable, unfusable, unfusable_scoring
-from noise_search.training.groups import RunGroup, initial_states, side_by_side
+from noise_search.training.groups import RunGroup, side_by_side
 from noise_search.training.job import Job, Member, Resolved, Workbench
 from noise_search.training.loop import make_trainer, open_cohort, score_cohort
 from noise_search.training.state import State, unstack
+from noise_search.training.threads import cpu_threads
 
 Found = TypeVar("Found")
 
@@ -69,7 +70,8 @@ def slots_are_bitwise(workbench: Workbench) -> bool:
     if workbench.setup.mode == "looped":
         return True
     short = _shortened(workbench, "fused", _PROBED_BATCHES)
-    narrow, wide = _train_cohort(short, 2), _train_cohort(short, 5)
+    with cpu_threads(1):  # one lane, so that each cohort is one group
+        narrow, wide = _in_groups(short, 2, _train_group), _in_groups(short, 5, _train_group)
     return all(torch.equal(narrow[0][key], wide[3][key]) for key in narrow[0])
 
 
@@ -112,12 +114,6 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
-
-
-def _train_cohort(workbench: Workbench, width: int) -> list[dict[str, Tensor]]:
-    """States of `width` trials after one epoch, all of them in one group."""
-    job = Job(_members(width), 0, 1)
-    return _train_group(job, workbench, initial_states(job.members, workbench), None)
 
 
 def _in_groups(workbench: Workbench, width: int, run: RunGroup[Found]) -> list[Found]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from mlflow_servers import servers_of
 from sweep_examples import NAME, command, environment, finished_store, location, tracked_store
 
 from noise_search import cli
+from noise_search.cli.looking import _is_loopback
 from noise_search.tracking.serving import links_to
 
 
@@ -49,6 +51,27 @@ def test_the_ui_without_a_name_links_to_all_experiments_and_ends_with_its_termin
     assert first.startswith("MLflow: http://127.0.0.1:")
     assert first.endswith("/#/experiments\n")
     assert last == "Ctrl-C ends it\n"
+
+
+def test_a_server_that_dies_ends_the_command_with_what_it_was(tmp_path: Path) -> None:
+    with started(cwd=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for server in servers_of(tracked_store()):
+            os.kill(server, signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, servers_of(tracked_store())) == (1, {})
+    assert "MLflow's server ended with exit code -9" in errors
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.3.2.1", "::1"])
+def test_a_loopback_address_is_not_warned_of(host: str) -> None:
+    assert _is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "127.example.org", "localhost.example.org", "::"])
+def test_any_other_address_is(host: str) -> None:
+    assert not _is_loopback(host)
 
 
 @pytest.mark.parametrize(

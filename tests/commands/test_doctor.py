@@ -49,6 +49,14 @@ def test_a_store_with_a_tracked_sweep_is_opened_with_mlflows_database() -> None:
     assert checks(finished_store())["MLflow database"].found.startswith("none yet")
 
 
+def test_an_empty_mlflow_database_fails_and_is_left_empty(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    database = tmp_path / "store" / "mlflow.db"
+    database.touch()
+    assert checks(tmp_path / "store")["MLflow database"].state == "fail"
+    assert database.stat().st_size == 0
+
+
 def test_a_store_of_a_newer_version_fails_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     for name in ("search.db", "optuna.db"):

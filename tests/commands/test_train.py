@@ -145,6 +145,7 @@ def test_a_model_of_ones_own_is_trained_from_an_override_and_its_weights_fit_it(
         ({"model": ["mlp"]}, "card: context.model: expected a word or a mapping, got ['mlp']"),
         ({"data": {"name": "../digits"}}, "card: context.data.name: expected letters"),
         ({"data": {"name": "birds"}}, "card: context.data: expected one of ['digits', 'fashion_mnist'], got 'birds'"),
+        ({"data": {"name": "fashion_mnist", "root": "/"}}, "card: context.data: expected one of ['limit', 'name',"),
         ({"modality": "audio"}, "card: context.modality: expected 'images', the kind of data that digits is"),
         ({"suite": {"name": "birds"}}, "card: context.suite: expected one of"),
     ],
@@ -162,7 +163,13 @@ def test_a_wrong_context_is_refused_in_a_line_that_names_the_card_and_runs_nothi
 
 def test_code_of_the_cards_that_an_override_replaces_is_never_looked_at() -> None:
     card = with_context(model={"_target_": "no_such_module.Net"})
-    assert train(card, ["model=mlp", "model.hidden=[8]"]).card.scores == train(picked()).card.scores
+    modes = [f"train.{key}={card.context[key]}" for key in ("mode", "score_mode")]  # of another model they are not kept
+    assert train(card, ["model=mlp", "model.hidden=[8]", *modes]).card.scores == train(picked()).card.scores
+
+
+def test_another_model_that_cannot_be_fused_is_trained_whatever_the_cards_mode() -> None:
+    card = with_context(mode="fused")
+    assert train(card, ["model={_target_: own_models.Net, middle: gate}", "train.epochs=1"]).mode == "looped"
 
 
 @pytest.mark.parametrize("override", ["budget.trials=4", "space=gaussian", "+tracking.enabled=false", "~controls"])

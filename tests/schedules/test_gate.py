@@ -28,6 +28,16 @@ def test_a_gate_is_on_for_its_share_of_training(cycles: int, on: float) -> None:
     assert share == pytest.approx(on, abs=2 * cycles / steps)  # each interval is right to a step at either end
 
 
+@given(st.integers(1, 1000), st.integers(1, 12), st.integers(2, 40))
+def test_steps_at_which_an_interval_begins_or_the_gate_shuts_are_not_lost_to_rounding(
+    cycles: int, parts: int, steps_a_part: int
+) -> None:
+    on = parts // 2 / parts
+    found = Gate(cycles, on).factors(progress(cycles * parts * steps_a_part + 1))[:-1].reshape(cycles, -1)
+    expected = [1.0] * (parts // 2 * steps_a_part) + [0.0] * ((parts - parts // 2) * steps_a_part)
+    assert (found == torch.tensor(expected, dtype=torch.float64)).all()
+
+
 @given(GATES, st.integers(1, 500))
 def test_a_gate_is_on_or_off_and_nothing_between(gate: Gate, steps: int) -> None:
     factors = gate.factors(progress(steps))

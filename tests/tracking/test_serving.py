@@ -29,8 +29,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     location = locate(tracked_store())
     os.chdir(empty)
     try:
-        with serve(location.tracking_url, location.artifact_folder) as address:
-            yield address
+        with serve(location.tracking_url, location.artifact_folder) as server:
+            yield server.address
     finally:
         os.chdir(here)
     assert servers_of(tracked_store()) == {}

@@ -57,6 +57,19 @@ def test_a_model_that_draws_its_own_numbers_is_grouped_by_seed() -> None:
     assert groups(DROPOUT, "fused", [0, 3, 0, 3], lanes=2) == [["0", "2"], ["1", "3"]]
 
 
+@pytest.mark.parametrize("mode", ["fused", "looped"])
+def test_models_that_share_a_layer_train_one_group_at_a_time(mode: Resolved) -> None:
+    shared = ModelSpec("shared", {}, "own_models.on_a_shared_layer")
+    assert bench(shared).shared
+    assert not bench(ModelSpec("Net", {}, "own_models.Net")).shared
+    cohort, found = members(policies(4)), []
+    for lanes in (1, 2):
+        with threads(lanes):
+            found.append(list(zip(*run(bench(shared, mode), cohort), strict=True)))
+    for in_turn, in_lanes in zip(*found, strict=True):
+        assert_same(in_turn, in_lanes)
+
+
 @pytest.mark.parametrize("model", [*SHIPPED, DROPOUT], ids=str)
 @pytest.mark.parametrize("mode", ["fused", "looped"])
 def test_trials_in_lanes_have_the_numbers_of_trials_in_turn(model: str | ModelSpec, mode: Resolved) -> None:

@@ -71,6 +71,25 @@ def test_every_report_reaches_the_callers_thread(lanes: int) -> None:
     assert {thread for _, thread in heard} == {threading.current_thread()}
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_report_of_nothing_finished_is_not_passed_on(lanes: int) -> None:
+    heard: list[int] = []
+    run_in_lanes([lambda _bench, report: report(0)] * 2, ["bench"] * lanes, heard.append)
+    assert heard == []
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_lane_that_is_to_stop_ends_at_its_next_report(epochs: int) -> None:
+    def work(_bench: str, report: Report) -> None:
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends:
+            report(epochs)
+        raise AssertionError("nobody stopped this lane")
+
+    with pytest.raises(ZeroDivisionError, match="of this task"):
+        run_in_lanes([work, failing], ["left", "right"], lambda _: None)
+
+
 def endless(_bench: str, report: Report) -> None:
     ends = time.monotonic() + PATIENCE
     while time.monotonic() < ends:

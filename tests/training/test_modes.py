@@ -13,6 +13,7 @@ from noise_search.spec import Mode
 from noise_search.training import Resolved, Workbench
 from noise_search.training.fusability import unfusable
 from noise_search.training.modes import _faster, resolve_modes, slots_are_bitwise
+from noise_search.training.threads import cpu_threads
 
 models = pytest.mark.parametrize("model", SHIPPED)
 
@@ -90,6 +91,11 @@ def test_a_model_that_cannot_be_fused_trains_looped_to_the_same_numbers() -> Non
 @models
 def test_slots_of_every_shipped_model_are_bitwise(model: str) -> None:
     assert slots_are_bitwise(bench(model))
+
+
+def test_the_probe_runs_as_jobs_do_however_many_threads_there_are() -> None:
+    with cpu_threads(4):
+        assert slots_are_bitwise(bench("cnn group"))
 
 
 def test_looped_slots_are_bitwise_without_a_probe() -> None:
