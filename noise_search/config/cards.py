@@ -78,7 +78,7 @@ def card_base(card: Card, overrides: Sequence[str], where: str) -> CardBase:
     if "data" in keys:
         used.pop("suite", None)  # it was made on other data
     if "model" in keys:
-        used = {key: node for key, node in used.items() if key not in ("mode", "score_mode")}  # another may not fuse
+        used |= {"mode": "auto", "score_mode": "auto"}  # another may not fuse
     for key, node in used.items():
         mistakes += [f"{where}: context.{path}" for path in _no_data(node, key)]
         mistakes += [f"{where}: context.{mistake}" for mistake in _shape_mistakes(key, node)]

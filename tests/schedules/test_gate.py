@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,9 @@ def test_a_gate_that_is_always_on_changes_nothing_and_one_always_off_leaves_noth
 def test_a_gate_multiplies_the_curve_it_stands_over(kind: str, data: st.DataObject, gate: Gate, steps: int) -> None:
     curve = data.draw(schedules((kind,), st.none()))
     gated = Schedule(curve.kind, curve.parameters, gate)
-    moments = np.arange(steps) / max(steps - 1, 1) * gate.cycles
-    since = moments - np.minimum(np.floor(moments), gate.cycles - 1)
-    expected = np.where((since < gate.on) | (gate.on == 1), curve.factors(steps).numpy(), 0.0)
+    moments = [Fraction(step * gate.cycles, max(steps - 1, 1)) for step in range(steps)]
+    since = np.array([float(moment - min(math.floor(moment), gate.cycles - 1)) for moment in moments])
+    expected = np.where((since < gate.on - 1e-9) | (gate.on == 1), curve.factors(steps).numpy(), 0.0)
     np.testing.assert_array_equal(gated.factors(steps).numpy(), expected)
 
 
