@@ -180,15 +180,58 @@ def test_the_loop_adds_the_noise_of_the_card(tmp_path: Path, monkeypatch: pytest
     assert noisy.std().item() == pytest.approx(0.1, rel=0.1)
 
 
-def test_the_numbers_quoted_are_those_of_the_results() -> None:
-    digits = json.loads((CHECKOUT / "docs/results/0.1.0/digits--cpu.json").read_text(encoding="utf-8"))
+def result(name: str) -> Any:
+    return json.loads((CHECKOUT / f"docs/results/0.1.0/{name}--cpu.json").read_text(encoding="utf-8"))
+
+
+def section(title: str) -> str:
+    return TEXT.partition(f"### {title}\n")[2].partition("\n#")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "scores"),
+    [
+        ("digits", "Digits", ("robust", "clean")),
+        (
+            "fashion_mnist",
+            "Fashion-MNIST, 10,000 images",
+            ("robust", *(f"family/{family}" for family in ("noise", "blur", "tone", "digital", "shape")), "clean"),
+        ),
+    ],
+)
+def test_the_gains_quoted_are_those_of_the_results(name: str, title: str, scores: tuple[str, ...]) -> None:
     for arm, line in (("no_noise", "no noise"), ("best_constant_control", "the best constant control")):
-        found = digits["gain_in_points"][f"pick_over_{arm}"]
-        cells = [f"{found[score]['mean']:+.1f} (SD {found[score]['sd']:.1f})" for score in ("robust", "clean")]
-        assert f"| pick over {line} | {' | '.join(cells)} |" in TEXT
-    seconds = digits["seconds"]
-    assert f"The command took {seconds['sweep']['median']:.0f} s" in TEXT
-    assert f"and {seconds['same_command_again']['median']:.1f} s when run again" in TEXT
+        found = result(name)["gain_in_points"][f"pick_over_{arm}"]
+        cells = [f"{found[score]['mean']:+.1f} (SD {found[score]['sd']:.1f})" for score in scores]
+        assert f"| pick over {line} | {' | '.join(cells)} |" in section(title)
+
+
+def test_the_seconds_quoted_are_those_of_the_results() -> None:
+    seconds = result("digits")["seconds"]
+    assert f"The command took {seconds['sweep']['median']:.0f} s" in section("Digits")
+    assert f"and {seconds['same_command_again']['median']:.1f} s when run again" in section("Digits")
+    assert f"The sweep took {result('fashion_mnist')['seconds']['sweep']['median']:.0f} s" in section(
+        "Fashion-MNIST, 10,000 images"
+    )
+
+
+@pytest.mark.parametrize(("name", "data"), [("digits", "digits"), ("fashion", "10,000 Fashion-MNIST images")])
+def test_the_speed_quoted_is_that_of_the_results(name: str, data: str) -> None:
+    found = result("search")[name]
+    cells = [
+        f"{found['seconds']['noise_search']['median']:.0f} s",
+        f"{found['seconds']['handwritten_2']['median']:.0f} s",
+        f"{found['times_faster_than']['handwritten_2']['median']:.2f}",
+        f"{100 * found['overhead_share_of_cpu']['noise_search']['median']:.1f} %",
+    ]
+    assert f"| {data} | {' | '.join(cells)} |" in section("Speed")
+
+
+def test_what_is_said_of_auto_is_what_was_found() -> None:
+    summary = result("training")["summary"]
+    right, worst = (summary["aims"][name]["found"] for name in ("auto_is_right", "auto_over_other"))
+    assert f"the faster way in {100 * right:.0f} % of {summary['cells']} cells" in section("Speed")
+    assert f"at worst {worst:.2f} times as long" in section("Speed")
 
 
 def test_code_inside_lines_names_commands_scripts_and_files_that_are_there() -> None:
