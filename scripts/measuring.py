@@ -21,13 +21,15 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / noise_search.__version__
 
 
-def header(claim: str, command: str, *, suite: str | None, seeds: Mapping[str, Any]) -> dict[str, Any]:
+def header(
+    claim: str, command: str, *, suite: str | Mapping[str, str] | None, seeds: Mapping[str, Any]
+) -> dict[str, Any]:
     """What was measured, by which command, from which commit, with which versions, where.
 
     Args:
         claim: What the numbers are, in a sentence.
         command: That makes them again.
-        suite: Digest of the frozen suite that scored; None where nothing was scored on one.
+        suite: Digest of the frozen suite that scored, or of several by name; None where nothing was scored on one.
         seeds: Every seed that went in, by what it was for.
     """
     return {
@@ -41,7 +43,7 @@ def header(claim: str, command: str, *, suite: str | None, seeds: Mapping[str, A
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         },
-        "suite": suite,
+        "suite": dict(suite) if isinstance(suite, Mapping) else suite,
         "seeds": dict(seeds),
     }
 
