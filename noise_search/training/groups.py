@@ -88,19 +88,13 @@ def _task(
 def _run_padded(
     job: Job, workbench: Workbench, states: Sequence[State], run: RunGroup[Found], on_epoch: Report
 ) -> list[Found]:
-    """Run a group; a fused one of width 1 is doubled, because width 1 takes another kernel."""
-    looped = workbench.setup.mode == "looped"
-    with cpu_threads(_threads_for(1 if looped else max(2, len(job.members)))):
-        if looped or len(job.members) > 1:
+    """Run a group; a fused one of width 1 is doubled, because width 1 takes another kernel.
+
+    On one thread: kernels that share a sample's sums among several differ in the last bits, and those of small models
+    wait for each other longer than they work.
+    """
+    with cpu_threads(1):
+        if workbench.setup.mode == "looped" or len(job.members) > 1:
             return run(job, workbench, states, on_epoch)
         twins = replace(job, members=job.members * 2)
-        return run(twins, workbench, [*states, *states], lambda _: on_epoch(1))[:1]
-
-
-def _threads_for(trials: int) -> int:
-    """CPU threads cut down to the largest power of two that is not above `trials`; one for a trial by itself.
-
-    Other numbers make a convolution share one trial's samples among threads, and the last bits of its results then
-    depend on the trial's slot, the cohort's width and the number of threads.
-    """
-    return 1 << (min(torch.get_num_threads(), trials).bit_length() - 1)
+        return run(twins, workbench, [*states, *states], lambda epochs: on_epoch(min(epochs, 1)))[:1]

@@ -1,4 +1,4 @@
-"""Lanes: groups of trials that train side by side, each lane a thread on its own share of the CPU.
+"""Lanes: groups of trials that train side by side, each lane one thread of the CPU.
 
 Kernels of torch run without the interpreter's lock, so that two trials on two cores take little longer than one,
 while one trial's kernels are too small to gain from a second core. Random numbers are arguments and every lane has
@@ -34,8 +34,8 @@ def run_in_lanes(
     Args:
         tasks: Each is given a bench of its own and what it is to call with the epochs it has just finished: often, with
             0 where it has finished none, because only there does it end when it is to stop.
-        benches: One for each lane. A single one runs the tasks in turn, in the caller's thread and with all of its
-            threads of torch; else every lane has an equal share of them.
+        benches: One for each lane, in which torch has one thread. A single one runs the tasks in turn, in the caller's
+            thread and with all that torch has there.
         on_epoch: Called in the caller's thread, not with 0.
 
     Raises:
@@ -61,9 +61,8 @@ class _Lanes(Generic[Bench, Found]):
         self._stopped = threading.Event()
 
     def run(self) -> list[Found]:
-        share = max(1, torch.get_num_threads() // self._width)
         # On leaving, the caller's number is set again: a thread that is started later takes over what was set last.
-        with cpu_threads(None), ThreadPoolExecutor(self._width, "lane", torch.set_num_threads, (share,)) as pool:
+        with cpu_threads(None), ThreadPoolExecutor(self._width, "lane", torch.set_num_threads, (1,)) as pool:
             return self._watch(pool)
 
     def _watch(self, pool: ThreadPoolExecutor) -> list[Found]:

@@ -42,13 +42,13 @@ def test_tasks_of_two_lanes_run_at_the_same_time_and_each_on_a_bench_of_its_own(
     assert sorted(run_in_lanes([meet, meet], ["left", "right"], lambda _: None)) == ["left", "right"]
 
 
-def test_lanes_share_out_the_threads_of_torch_and_the_caller_keeps_its_own() -> None:
+def test_torch_has_one_thread_in_a_lane_and_the_caller_keeps_its_own() -> None:
     found = run_in_lanes([lambda _bench, _report: torch.get_num_threads()] * 2, ["left", "right"], lambda _: None)
     started_later: list[int] = []
     thread = threading.Thread(target=lambda: started_later.append(torch.get_num_threads()))
     thread.start()
     thread.join()
-    assert (found, torch.get_num_threads(), started_later) == ([2, 2], 4, [4])
+    assert (found, torch.get_num_threads(), started_later) == ([1, 1], 4, [4])
 
 
 def test_a_single_lane_is_the_callers_thread_with_all_threads_of_torch() -> None:

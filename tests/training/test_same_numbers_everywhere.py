@@ -86,7 +86,7 @@ def test_any_number_of_threads_gives_the_same_numbers_in_processes_of_their_own(
     assert list(one) == [*SHIPPED, "wide mlp", "looped"]
     assert all(len(found["together"]) == 5 for found in one.values())
     assert one == two
-    assert one == six  # no power of two: convolutions would leave threads a share of a trial
+    assert one == six
     for found in (one, two, six):
         assert all(numbers["alone"] == numbers["together"][:1] for numbers in found.values())
 
