@@ -266,9 +266,9 @@ def _forking() -> Any:
 
 def command(*arguments: str) -> list[str]:
     """Command line that runs `noise-search` in a new interpreter."""
-    # A shell that starts tests in the background has them ignore Ctrl-C, and they their children.
-    restored = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    return [sys.executable, "-c", f"{restored}; {ENTRY}", *arguments]
+    # A shell that starts tests in the background has them ignore Ctrl-C, nohup a hangup, and they their children.
+    restored = "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    return [sys.executable, "-c", f"import signal; {restored}; {ENTRY}", *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:
