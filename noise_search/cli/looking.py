@@ -35,7 +35,7 @@ def _ui(options: argparse.Namespace, _: Sequence[str]) -> int:
 
     if not _is_loopback(options.host):
         print(f"--host {options.host}: whoever reaches it can change and delete runs", file=sys.stderr)
-    if not options.json:
+    if not options.json and sys.stderr.isatty():
         print("starting MLflow's server, which takes some seconds", file=sys.stderr)
     with (
         terminated_as_interrupted(signal.SIGHUP),

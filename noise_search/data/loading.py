@@ -32,7 +32,8 @@ def load(spec: DataSpec) -> Dataset:
     """
     own = None if spec.target is None else resolve(spec.target, _TARGET)
     # As text, because mappings have no hash. Relative paths mean another file in another working folder.
-    return _loaded(json.dumps(asdict(spec)), own, Path.cwd())
+    data = _loaded(json.dumps({**asdict(spec), "name": spec.name if own is None else ""}), own, Path.cwd())
+    return data if spec.name in ("", data.name) else replace(data, name=spec.name)
 
 
 def forget_loaded() -> None:
@@ -44,8 +45,7 @@ def forget_loaded() -> None:
 def _loaded(text: str, own: Callable[..., Any] | None, _folder: Path) -> Dataset:
     spec = DataSpec(**json.loads(text))
     if own is not None:
-        made = _made_by(own, spec)
-        return made if spec.name in ("", made.name) else replace(made, name=spec.name)
+        return _made_by(own, spec)
     source = DATASETS[spec.name]
     files = {"root": spec.root} if source.files else {}
     return source.load(split_seed=spec.split_seed, limit=spec.limit, **files)
