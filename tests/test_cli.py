@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cli_runs import Run, runner
 from sweep_examples import (
     BUDGET,
     NAME,
@@ -40,7 +41,6 @@ from noise_search.schedules import SCHEDULES
 from noise_search.store import locate, open_store
 
 SMALL = ("budget.trials=1", "controls.constants=0", "controls.random=0")
-Run = Callable[..., tuple[int, str, list[str]]]
 
 
 @pytest.fixture
@@ -49,14 +49,7 @@ def ns(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     monkeypatch.delenv("NOISE_SEARCH_STORE", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, list[str]]:
-        capsys.readouterr()
-        code = cli.main(arguments)
-        said = capsys.readouterr()
-        return code, said.out, said.err.splitlines()
-
-    return call
+    return runner(capsys)
 
 
 @pytest.fixture

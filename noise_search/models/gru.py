@@ -22,8 +22,7 @@ class GruParameters:
 class Gru(nn.Module):
     """GRU over (samples, time, features), classified by its last state.
 
-    Fused on four threads or more, with large batches (256), a trial's last bits can depend on its cohort; the probe
-    at sweep start finds that out. Scoring cannot be fused: torch has no batching rule for it without gradients.
+    Scoring cannot be fused: torch has no batching rule for it without gradients.
 
     Source: Cho et al. 2014, arXiv:1406.1078, as torch has it.
     """

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from cli_runs import Run, runner
 from sweep_examples import NAME, finished_store
 
-from noise_search import cli
 from noise_search.commands import pick, train
 from noise_search.config import config_folder
-
-Run = Callable[..., tuple[int, str, list[str]]]
 
 
 @pytest.fixture
@@ -20,14 +17,7 @@ def ns(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     """Run a command in a folder with a card: exit code, standard output, lines of standard error."""
     monkeypatch.chdir(tmp_path)
     pick(NAME, output="card.yaml", store=finished_store())
-
-    def call(*arguments: str) -> tuple[int, str, list[str]]:
-        capsys.readouterr()
-        code = cli.main(arguments)
-        said = capsys.readouterr()
-        return code, said.out, said.err.splitlines()
-
-    return call
+    return runner(capsys)
 
 
 def test_train_as_json_is_what_the_python_call_gives(ns: Run) -> None:
