@@ -34,6 +34,9 @@ END_SECONDS = 10.0
 EXPERIMENTS = "#/experiments"  # the page that lists them
 # Without the type MLflow opens the pages for language models, where these runs are not shown.
 _TYPE = "workflowType=machine_learning"
+_MORE_PORTS = 3  # that are tried where nobody named one
+# As Uvicorn, which serves MLflow's pages, says it in its log.
+_LISTENS, _IN_USE = "Uvicorn running on", "address already in use"
 _ERROR = re.compile(r"\w(Error|Exception)\b.*:")
 
 
@@ -77,15 +80,19 @@ def serve(
         CallerError: `port` is in use, or this machine has no such address.
         RuntimeError: The server ended or does not answer; with the error that it told of.
     """
-    chosen = free_port(host, port)
     with tempfile.TemporaryDirectory() as folder:  # its working folder, so that it leaves nothing in the caller's
         said = Path(folder) / "server.log"
-        process = _start(_command(tracking_url, artifact_folder, host, chosen), Path(folder), said)
-        try:
-            _wait(process, _reached_at(host), chosen, said, seconds)
-            yield Server(f"http://{_in_url(_reached_at(host))}:{chosen}", process, said)
-        finally:
-            _end(process)
+        # What is free now may be another server's when ours begins to listen, seconds later.
+        for wanted in [port] if port is not None else [None, *[0] * _MORE_PORTS]:
+            chosen = free_port(host, wanted)
+            process = _start(_command(tracking_url, artifact_folder, host, chosen), Path(folder), said)
+            try:
+                if _has_its_port(process, _reached_at(host), chosen, said, seconds):
+                    yield Server(f"http://{_in_url(_reached_at(host))}:{chosen}", process, said)
+                    return
+            finally:
+                _end(process)
+        raise CallerError(_refusal(host, chosen, "in use"))
 
 
 def free_port(host: str, port: int | None) -> int:
@@ -107,8 +114,12 @@ def free_port(host: str, port: int | None) -> int:
                 return int(probe.getsockname()[1])
         except OSError as error:
             refusal = error.strerror or str(error)
-    raise CallerError(
-        f"ui: expected an address and port to listen at, got {host}:{wanted[0]} ({refusal}); "
+    raise CallerError(_refusal(host, wanted[0], refusal))
+
+
+def _refusal(host: str, port: int, why: str) -> str:
+    return (
+        f"ui: expected an address and port to listen at, got {host}:{port} ({why}); "
         "name another --port, or leave it out for a free one"
     )
 
@@ -175,13 +186,17 @@ def _environment(ours: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _wait(process: subprocess.Popen[bytes], host: str, port: int, said: Path, seconds: float) -> None:
+def _has_its_port(process: subprocess.Popen[bytes], host: str, port: int, said: Path, seconds: float) -> bool:
+    """Wait until the server answers; False where the port went to another one, which would answer in its place."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
+        log = said.read_text(encoding="utf-8", errors="replace")
+        if _IN_USE in log:
+            return False
         if process.poll() is not None:
             raise RuntimeError(f"MLflow's server ended with exit code {process.returncode}: {_told(said)}")
-        if _answers(host, port):
-            return
+        if _LISTENS in log and _answers(host, port):
+            return True
         time.sleep(0.1)
     raise RuntimeError(f"MLflow's server does not answer after {seconds:.0f} s: {_told(said)}")
 

@@ -6,6 +6,8 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +17,7 @@ from sweep_examples import BUDGET, CONTROLS, NAME, tracked_store
 
 from noise_search.errors import CallerError
 from noise_search.store import locate
-from noise_search.tracking.serving import PORT, free_port, links_to, serve
+from noise_search.tracking.serving import PORT, Server, free_port, links_to, serve
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
@@ -107,6 +109,37 @@ def test_without_a_port_it_is_5000_or_a_free_one() -> None:
         assert chosen != PORT
         with socket.socket() as other:
             other.bind(("127.0.0.1", chosen))
+
+
+@contextmanager
+def both(port: int | None) -> Iterator[list[Server | CallerError]]:
+    """Two servers that are started at the same time, or what refused one of them."""
+    location = locate(tracked_store())
+    with ExitStack() as ended, ThreadPoolExecutor(2) as pool:
+
+        def start() -> Server | CallerError:
+            try:
+                return ended.enter_context(serve(location.tracking_url, location.artifact_folder, port=port))
+            except CallerError as error:
+                return error
+
+        yield [future.result() for future in [pool.submit(start) for _ in range(2)]]
+
+
+def test_servers_that_start_at_the_same_time_have_a_port_each() -> None:
+    with both(None) as found:
+        servers = [one for one in found if isinstance(one, Server)]
+        assert len({server.address for server in servers}) == 2
+        for server in servers:
+            server.look()
+            with urllib.request.urlopen(server.address, timeout=30) as answer:
+                assert answer.status == 200
+
+
+def test_of_two_that_start_at_the_same_time_at_one_port_the_later_is_refused() -> None:
+    with both(free_port("127.0.0.1", 0)) as found:
+        (refused,) = (one for one in found if isinstance(one, CallerError))
+        assert "in use); name another --port" in refused.mistakes[0]
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
