@@ -45,10 +45,12 @@ class Scores:
     Args:
         named: clean, robust, worst_family, drop, and details such as `clean/nll` and `kind/gaussian`.
         cells: Kind -> accuracy at each severity; `clean` and `weights` among them.
+        correct: Which clean samples were classified rightly; see `metrics.packed`.
     """
 
     named: dict[str, float]
     cells: dict[str, list[float]]
+    correct: str
 
 
 def make_yardstick(suite: Suite, split: Split, classes: int) -> Yardstick:
@@ -171,7 +173,7 @@ def _scores_of(logits: Tensor, yardstick: Yardstick) -> Scores:
     for name, values in details.items():
         named[f"clean/{name}"] = float(values[0])
         named[f"corrupted/{name}"] = float((values[1:] * weights).sum())
-    return Scores(named, {"clean": [accuracies[0]], **cells})
+    return Scores(named, {"clean": [accuracies[0]], **cells}, metrics.packed(logits[0].argmax(dim=-1) == labels))
 
 
 def _cells(accuracies: list[float], suite: Suite) -> dict[str, list[float]]:

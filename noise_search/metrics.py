@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 CALIBRATION_BINS = 15
@@ -124,6 +126,20 @@ def relative_corruption_error(
         if control > 0:
             ratios.append(own / control)
     return _mean(ratios) if ratios else float("nan")
+
+
+def packed(correct: Tensor) -> str:
+    """Which samples were classified rightly, (samples,) of bool, as hexadecimal text; see `unpacked`."""
+    return np.packbits(correct.cpu().numpy()).tobytes().hex()
+
+
+def unpacked(text: str) -> NDArray[np.bool_]:
+    """Inverse of `packed`, with up to seven samples of False at the end.
+
+    >>> unpacked(packed(torch.tensor([True, False, True]))).tolist()[:4]
+    [True, False, True, False]
+    """
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8)).astype(bool)
 
 
 def _mean(values: Sequence[float]) -> float:

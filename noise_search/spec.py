@@ -160,33 +160,86 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveSpec:
-    """What Optuna maximises: `combined` is weight * clean + (1 - weight) * robust."""
+    """What Optuna maximises, and what it is to keep to.
 
-    name: Literal["combined"] = "combined"
+    Args:
+        name: `combined` is weight * clean + (1 - weight) * robust; `pareto` is both, clean and robust.
+        weight: Of clean accuracy in the score, which every trial has whatever is maximised.
+        clean_drop: Largest loss of clean accuracy against the no-noise control, in accuracy above chance; None sets
+            no limit.
+        family_drop: The same for the family of corruptions that a trial handles worst.
+    """
+
+    name: Literal["combined", "pareto"] = "combined"
     weight: Fraction = 0.5
+    clean_drop: Fraction | None = None
+    family_drop: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerSpec:
-    """Who proposes policies, and how many are asked at once."""
+    """Who proposes policies, and how many are asked at once.
 
-    name: Literal["tpe"] = "tpe"
+    Args:
+        name: Of Optuna's sampler.
+        batch: Trials that are asked at once, without knowing of each other's results.
+        startup_trials: Of `tpe` and `gp`: trials drawn at random before the model is asked.
+        population: Of `nsga2`: trials of a generation.
+        warm_start: Cards whose policies are tried first, in this order.
+    """
+
+    name: Literal["tpe", "random", "nsga2", "qmc", "gp"] = "tpe"
     batch: Positive = 8
     startup_trials: Positive = 10
+    population: Annotated[int, Interval(ge=2, le=LARGEST)] = 24
+    warm_start: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoppingSpec:
+    """When trials that do badly stop: never, or at rungs; see `search.stopping`.
+
+    Args:
+        name: `halving` ranks by the score, `pareto_halving` by clean and robust accuracy.
+        factor: One of so many trials goes on from a rung, and a rung has so many times the epochs of the one before.
+        rungs: How many there are at most, the last epoch among them.
+        protect: Whether a trial is not judged before a tenth of its noise has acted.
+    """
+
+    name: Literal["none", "halving", "pareto_halving"] = "none"
+    factor: Annotated[int, Interval(ge=2, le=100)] = 3
+    rungs: Annotated[int, Interval(ge=2, le=20)] = 3
+    protect: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetSpec:
-    """Totals for the sweep, controls not counted."""
+    """Totals for the sweep, controls not counted.
+
+    Args:
+        trials: That are asked.
+        minutes: After which nothing more is started, of training over all runs of the sweep; None for no limit.
+        seeds: With which every trial is trained; its scores are the means.
+    """
 
     trials: Positive
+    minutes: Annotated[float, Gt(0)] | None = None
+    seeds: Annotated[int, Interval(ge=1, le=100)] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class DriverSpec:
-    """How the driver cuts work into jobs; changes memory and speed, not numbers."""
+    """How the driver cuts work into jobs; changes memory and speed, not numbers.
+
+    Args:
+        cohort: Slots of a job.
+        share_prefix: Whether trials whose noise starts later take what the no-noise control has trained until then.
+        retries: How often a trial that fails alone is tried again.
+    """
 
     cohort: Positive = 16
+    share_prefix: bool = True
+    retries: Annotated[int, Interval(ge=0, le=100)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +285,6 @@ class SweepSpec:
     tracking: TrackingSpec
     store: StoreSpec
     experiment: str = "sweep"
-    stopping: Literal["none"] = "none"
+    stopping: StoppingSpec = StoppingSpec()
     executor: Literal["inline"] = "inline"
     raw: Mapping[str, Any] = field(default_factory=dict)

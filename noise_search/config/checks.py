@@ -31,6 +31,7 @@ from noise_search.spec import (
     Positive,
     SamplerSpec,
     Seed,
+    StoppingSpec,
     StoreSpec,
     SweepSpec,
     TrackingSpec,
@@ -42,6 +43,7 @@ T = TypeVar("T")
 _NODES: dict[str, type[Any]] = {
     "objective": ObjectiveSpec,
     "sampler": SamplerSpec,
+    "stopping": StoppingSpec,
     "budget": BudgetSpec,
     "train": TrainSpec,
     "driver": DriverSpec,
@@ -57,7 +59,6 @@ _OTHERS = (
     "optimizer",
     "space",
     "suite",
-    "stopping",
     "executor",
     "experiment",
 )
@@ -96,7 +97,6 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
         "optimizer": _collect(mistakes, partial(_optimizer, config.get("optimizer"))),
         "space": _collect(mistakes, partial(parse_space, config.get("space"), modality=modality, epochs=epochs)),
         "suite": _collect(mistakes, partial(_suite, config.get("suite"), data)),
-        "stopping": _collect(mistakes, partial(_only, config.get("stopping"), "stopping", "none")),
         "executor": _collect(mistakes, partial(_only, config.get("executor"), "executor", "inline")),
     }
     raise_if_any(mistakes)

@@ -16,6 +16,10 @@ class Executor(Protocol):
     def validation_samples(self) -> int:
         """Samples of one scored set."""
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+
     def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
         """Results in slot order; `on_epoch` is told of finished member-epochs as they come."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from noise_search.training import Job, Resolved, Result, Workbench, run_job
+from noise_search.training import Job, Resolved, Result, Workbench, run_from_checkpoints
 
 
 class InlineExecutor:
@@ -24,7 +24,11 @@ class InlineExecutor:
         """Samples of one scored set."""
         return len(self._workbench.yardstick.labels)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return self._workbench.steps_per_epoch
+
     def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
         """Train and score a job; `on_epoch` is told of finished member-epochs as they come."""
-        results, _ = run_job(job, self._workbench, on_epoch=on_epoch)
-        return results
+        return run_from_checkpoints(job, self._workbench, on_epoch)

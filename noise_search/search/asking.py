@@ -10,18 +10,18 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from noise_search.policy import Policy
 from noise_search.search.space import Picked, policy_of
 from noise_search.seeds import stable_hash
-from noise_search.spec import Range, SamplerSpec, Space
+from noise_search.spec import ObjectiveSpec, Range, SamplerSpec, Space
 
 _SAMPLER_SEEDS = 2**32  # NumPy's generators take no larger seed
 
@@ -59,63 +59,131 @@ class _Asking:
 class Study:
     """One sweep's Optuna study, asked and told by one driver.
 
+    Samplers look at a copy in memory. There a trial that waits at a rung is pruned, with its score so far, until it
+    goes on; in the storage it runs.
+
     Args:
         storage: Where it is kept; its tables exist.
         name: Of the sweep.
         space: What is searched.
+        objective: What is maximised.
         sampler: How.
         seed: Of the sweep.
+        warm_start: Parameters of the trials that are tried first.
     """
 
-    def __init__(self, storage: BaseStorage, name: str, space: Space, sampler: SamplerSpec, seed: int) -> None:
+    def __init__(
+        self,
+        storage: BaseStorage,
+        name: str,
+        space: Space,
+        objective: ObjectiveSpec,
+        sampler: SamplerSpec,
+        seed: int,
+        warm_start: Sequence[Mapping[str, Picked]] = (),
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = storage
+        self._directions = ["maximize"] * (2 if objective.name == "pareto" else 1)
         self._stored = optuna.create_study(
             storage=storage,
             study_name=name,
-            direction="maximize",
+            directions=self._directions,
             load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: proposals come from the copy
         )
         self._study_id = storage.get_study_id_from_name(name)
         self._space, self._sampler, self._seed = space, sampler, seed
-        self._copy = optuna.create_study(direction="maximize")
-        self._copy.add_trials(self._stored.get_trials(deepcopy=True))
+        self._warm_start = warm_start
+        self._trials = self._stored.get_trials(deepcopy=True)
+        self._paused: dict[int, FrozenTrial] = {}
+        self._copy: optuna.Study | None = None
 
     def ask(self) -> Proposal:
         """Propose the next trial and store it, running."""
-        self._copy.sampler = _sampler(self._sampler, self._seed, len(self._copy.get_trials(deepcopy=False)))
-        trial = self._copy.ask()
-        policy = policy_of(self._space, _Asking(trial))
-        frozen = copy.deepcopy(self._copy.get_trials(deepcopy=False)[trial.number])
+        number = len(self._trials)
+        study = self._current()
+        study.sampler = make_sampler(self._sampler, self._seed, number)
+        if number < len(self._warm_start):
+            study.enqueue_trial(dict(self._warm_start[number]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial = study.ask()
+            policy = policy_of(self._space, _Asking(trial))
+        frozen = copy.deepcopy(study.get_trials(deepcopy=False)[trial.number])
         stored = self._storage.get_trial(self._storage.create_new_trial(self._study_id, template_trial=frozen))
-        if stored.number != trial.number:
-            raise RuntimeError(f"trial {trial.number} was stored as {stored.number}: another process asks this study")
-        return Proposal(trial.number, dict(frozen.params), policy)
+        if stored.number != number:
+            raise RuntimeError(f"trial {number} was stored as {stored.number}: another process asks this study")
+        self._trials.append(stored)
+        return Proposal(number, dict(frozen.params), policy)
 
-    def tell(self, number: int, score: float, *, diverged: bool) -> None:
-        """Tell the outcome of a trial; nothing happens where it was told before.
+    def pause(self, number: int, epoch: int, score: float) -> None:
+        """Let samplers know how a trial stands that waits at a rung; nothing is stored."""
+        trial = self._trials[number]
+        self._paused[number] = optuna.trial.create_trial(
+            state=TrialState.PRUNED,
+            params=trial.params,
+            distributions=trial.distributions,
+            system_attrs=trial.system_attrs,
+            # With two objectives one such value breaks the next ask.
+            intermediate_values={epoch: score} if len(self._directions) == 1 else {},
+        )
+        self._copy = None
 
-        Args:
-            number: Of the trial.
-            score: Finite, also for a trial that diverged.
-            diverged: Stored as a violated constraint, so that the sampler keeps away.
-        """
-        for study in (self._stored, self._copy):
-            trial = study.get_trials(deepcopy=False)[number]
-            if trial.state.is_finished():
-                continue
-            if diverged and not trial.constraints:  # there already when a kill came before the tell
-                Trial(study, trial._trial_id).set_constraint("diverged", 1.0)
-            study.tell(number, score)
+    def resume(self, number: int) -> None:
+        """A trial that waited goes on."""
+        if self._paused.pop(number, None) is not None:
+            self._copy = None
+
+    def tell(self, number: int, outcome: Outcome) -> None:
+        """Tell the outcome of a trial; nothing happens where it was told before."""
+        trial = self._trials[number]
+        if not trial.state.is_finished():
+            for name, value in outcome.constraints.items():
+                if name not in trial.constraints:  # there already when a kill came before the tell
+                    Trial(self._stored, trial._trial_id).set_constraint(name, value)
+            if outcome.state is TrialState.PRUNED and len(self._directions) == 1:
+                self._storage.set_trial_intermediate_value(trial._trial_id, outcome.epoch, outcome.values[0])
+            values = list(outcome.values) if outcome.state is TrialState.COMPLETE else None
+            self._stored.tell(number, values, outcome.state)
+        self._paused.pop(number, None)
+        self._trials[number] = self._storage.get_trial(trial._trial_id)
+        self._copy = None
 
     def running(self) -> list[tuple[int, dict[str, Picked]]]:
         """Number and parameters of every trial that was asked and not told."""
-        trials = self._stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [(trial.number, dict(trial.params)) for trial in trials]
+        return [(trial.number, dict(trial.params)) for trial in self._trials if trial.state is TrialState.RUNNING]
 
     def __len__(self) -> int:
-        return len(self._copy.get_trials(deepcopy=False))
+        return len(self._trials)
+
+    def _current(self) -> optuna.Study:
+        """Copy of the study as samplers are to see it.
+
+        Made anew whenever a trial has changed, because samplers keep notes in a study: proposals depend on the trials
+        alone, and are the same after a kill.
+        """
+        if self._copy is None or self._sampler.name == "nsga2":
+            self._copy = optuna.create_study(directions=self._directions)
+            self._copy.add_trials([self._paused.get(trial.number, trial) for trial in self._trials])
+        return self._copy
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What Optuna is told of a trial.
+
+    Args:
+        state: Of the trial, finished.
+        values: One an objective, finite; of a trial that was stopped those at its last rung, of a failed one none.
+        epoch: It was scored after.
+        constraints: By name, violated where positive.
+    """
+
+    state: TrialState
+    values: tuple[float, ...] = ()
+    epoch: int = 0
+    constraints: Mapping[str, float] = field(default_factory=dict)
 
 
 def random_policies(space: Space, count: int, *, seed: int) -> list[Policy]:
@@ -126,13 +194,44 @@ def random_policies(space: Space, count: int, *, seed: int) -> list[Policy]:
     return [policy_of(space, _Asking(study.ask())) for _ in range(count)]
 
 
-def _sampler(spec: SamplerSpec, seed: int, number: int) -> optuna.samplers.BaseSampler:
+def make_sampler(spec: SamplerSpec, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Fresh sampler for one ask, seeded by the sweep's seed and the trial's number."""
+    own = stable_hash(seed, "ask", number) % _SAMPLER_SEEDS
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`, since Optuna 2.8
-        return optuna.samplers.TPESampler(
-            seed=stable_hash(seed, "ask", number) % _SAMPLER_SEEDS,
-            n_startup_trials=spec.startup_trials,
-            multivariate=True,
-            group=True,
-            constant_liar=True,
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match spec.name:
+            case "random":
+                return optuna.samplers.RandomSampler(seed=own)
+            case "nsga2":
+                return optuna.samplers.NSGAIISampler(seed=own, population_size=spec.population)
+            case "qmc":
+                return _Points(number, stable_hash(seed, "points") % _SAMPLER_SEEDS, own)
+            case "gp":
+                return optuna.samplers.GPSampler(seed=own, n_startup_trials=spec.startup_trials)
+            case "tpe":
+                return optuna.samplers.TPESampler(
+                    seed=own,
+                    n_startup_trials=spec.startup_trials,
+                    multivariate=True,
+                    group=True,
+                    constant_liar=True,
+                )
+
+
+class _Points(optuna.samplers.QMCSampler):
+    """Scrambled Sobol points, of which each trial takes that of its number.
+
+    Optuna's own counts in the study, where a copy has no count.
+    """
+
+    def __init__(self, number: int, seed: int, rest: int) -> None:
+        super().__init__(
+            scramble=True,
+            seed=seed,
+            independent_sampler=optuna.samplers.RandomSampler(seed=rest),
+            warn_independent_sampling=False,
         )
+        self._number = number
+
+    def _find_sample_id(self, study: optuna.Study, search_space: object) -> int:  # noqa: ARG002
+        return self._number

@@ -1,33 +1,43 @@
-"""The driver: asks, trains, stores, tells, until the total is reached.
+"""The driver: asks, trains, judges, stores, tells, until the total is reached.
 
-    controls train first, then, until `budget.trials` are asked:
-        ask a batch -> policies -> members in the store -> jobs of a cohort each
+    controls train first, then, as long as there is anything to do:
+        whoever is due trains up to the next rung, in jobs of a cohort each
         a job's results: (1) committed to our store with what the mirror shall show,
                          (2) told to Optuna, (3) sent to MLflow by the mirror's own thread
+        if a whole batch of trials may go on from a rung, it does
+        else a batch is asked: batch -> policies -> members in the store
+        else those go on that may
+    who still waits at a rung is stopped
 
-A start replays what the last driver left undone between (1) and (2); trials without a result run again with
-their stored parameters; nothing is asked twice.
+A start replays what the last driver left undone between (1) and (2); members without a result run again with their
+stored parameters; nothing is asked twice. What is decided depends on what is stored alone, so that a sweep that was
+killed and continued is the sweep that was not.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
-from noise_search.metrics import combined, relative_corruption_error
-from noise_search.policy import Policy, policy_from_list, policy_to_list
+from noise_search.policy import Policy, policy_to_list
 from noise_search.search.asking import random_policies
+from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
+from noise_search.search.checkpoint_files import forget_checkpoints
 from noise_search.search.mirroring import member_entry
 from noise_search.search.opening import OpenSweep, unmirrored
+from noise_search.search.outcomes import Reference
 from noise_search.search.space import Stored, constant_policies, policy_of
-from noise_search.store import MemberRecord, NewMember, NewResult, OutboxEntry
-from noise_search.training import Job, Member, Result
+from noise_search.search.stopping import Verdict, judge, rung_epochs
+from noise_search.search.telling import show_waiting, tell_finished
+from noise_search.search.working import Work, end, work_on
+from noise_search.store import FINAL_STATES, MemberRecord, NewMember, OutboxEntry, ResultRecord
 
-NO_NOISE_CONTROL = "no_noise"
-DIVERGED = "diverged: loss or gradient was not finite"
-Best = tuple[float, int]  # score and number of a trial
+STOP_POLL_SECONDS = 1.0
+
+
+class StopRequested(KeyboardInterrupt):
+    """Somebody asked the sweep to stop, from elsewhere."""
 
 
 class Reporter(Protocol):
@@ -44,14 +54,55 @@ class Reporter(Protocol):
 
 
 def drive(opened: OpenSweep, reporter: Reporter) -> None:
-    """Run a sweep up to its total. An interruption between or within jobs loses the current job at most."""
+    """Run a sweep up to its total. An interruption between or within jobs loses the current job at most.
+
+    Raises:
+        StopRequested: Somebody asked for it.
+    """
+    spec = opened.spec
+    board = Board(spec, rung_epochs(spec.stopping, spec.train.epochs), opened.executor.steps_per_epoch)
     _recover(opened)
     _add_controls(opened)
-    reporter.begin(*_work(opened))
-    best = _best_stored(opened)
-    while job := _next_members(opened):
-        best = _better(best, _run(opened, job, reporter))
-        reporter.message("controls" if best is None else f"best {best[0]:.3f} (trial {best[1]})")
+    board.load(opened.store, opened.sweep.id)
+    reference = Reference(spec.train.epochs, opened.executor.validation_samples)
+    reference.load(opened.store, opened.sweep.id, board)
+    work = Work(opened, board, reference, _progress(opened, reporter), spec.driver.cohort)
+    _bring_up_to_date(work)
+    reporter.begin(*_amount(work))
+    while seats := _next(work):
+        work_on(work, seats)
+        show_waiting(opened, seats)
+        forget_checkpoints(work, seats)
+        reporter.message(_how_it_stands(board))
+    if not _out_of_time(opened):
+        _stop_the_rest(work, reporter)
+
+
+def _progress(opened: OpenSweep, reporter: Reporter) -> Callable[[int], None]:
+    """Tell of finished epochs, and look now and then whether to stop."""
+    looked = time.monotonic()
+
+    def advance(epochs: int) -> None:
+        nonlocal looked
+        reporter.advance(epochs)
+        if time.monotonic() - looked >= STOP_POLL_SECONDS:
+            looked = time.monotonic()
+            refuse_to_go_on(opened)
+
+    return advance
+
+
+def refuse_to_go_on(opened: OpenSweep) -> None:
+    """Raise where somebody asked the sweep to stop.
+
+    Raises:
+        StopRequested: So it is.
+    """
+    if opened.store.stop_requested(opened.sweep.id):
+        raise StopRequested
+
+
+# --- at the start ---
 
 
 def _recover(opened: OpenSweep) -> None:
@@ -64,31 +115,28 @@ def _recover(opened: OpenSweep) -> None:
             if number not in known
         ]
     )
-    _tell(opened)
     if opened.mirror is not None:
         opened.writer.enqueue(_entries_of_untracked_runs(opened))
 
 
 def _entries_of_untracked_runs(opened: OpenSweep) -> list[OutboxEntry]:
     left = unmirrored(opened.store, opened.sweep.id)
-    results = opened.store.latest_results(opened.sweep.id, member_ids=[member.id for member in left])
-    entries = []
-    for member in left:
-        found = results[member.id]
-        result = NewResult(
-            member_id=member.id,
-            epoch=found.epoch,
-            seed=found.seed,
-            state=member.state,
-            reason=member.reason,
-            scores=found.scores,
-            cells=found.cells,
-            history=found.history,
-            seconds=found.seconds,
-        )
-        started, ended = member.started_at or found.created_at, member.finished_at or found.created_at
-        entries.append(member_entry(opened.spec, opened.sweep, member, result, started, ended))
-    return entries
+    results = opened.store.results(opened.sweep.id, member_ids=[member.id for member in left])
+    return [_late_entry(opened, member, results) for member in left]
+
+
+def _late_entry(opened: OpenSweep, member: MemberRecord, results: Sequence[ResultRecord]) -> OutboxEntry:
+    rows = [row for row in results if row.member_id == member.id]
+    return member_entry(
+        opened.spec,
+        opened.sweep,
+        member,
+        rows,
+        state=member.state,
+        reason=member.reason,
+        started=member.started_at or opened.sweep.created_at,
+        ended=member.finished_at or opened.sweep.created_at,
+    )
 
 
 def _add_controls(opened: OpenSweep) -> None:
@@ -101,156 +149,128 @@ def _add_controls(opened: OpenSweep) -> None:
     opened.writer.add_members([NewMember(None, name, {}, policy_to_list(policy)) for name, policy in policies.items()])
 
 
-def _work(opened: OpenSweep) -> tuple[int, int]:
+def _bring_up_to_date(work: Work) -> None:
+    """Tell Optuna what the last driver did not come to tell, and show samplers who waits."""
+    seats = list(work.board.seats())
+    tell_finished(work.opened, seats)
+    show_waiting(work.opened, [seat for seat in seats if seat.reached >= seat.target])
+    forget_checkpoints(work, seats)
+
+
+def _amount(work: Work) -> tuple[int, int]:
     """Epochs of all members up to the total, and how many of them are done."""
-    members = opened.store.members(opened.sweep.id)
-    finished = sum(member.state not in ("waiting", "running") for member in members)
-    controls = sum(member.control is not None for member in members)
-    trials = max(opened.spec.budget.trials, len(members) - controls)
-    epochs = opened.spec.train.epochs
-    return (controls + trials) * epochs, finished * epochs
+    seats, epochs, slots = list(work.board.seats()), work.board.rungs[-1], len(work.seeds)
+    controls = sum(seat.control is not None for seat in seats)
+    trials = max(work.opened.spec.budget.trials, len(seats) - controls)
+    done = sum(epochs if seat.state in FINAL_STATES else seat.reached for seat in seats)
+    return (controls + trials) * epochs * slots, done * slots
 
 
-def _next_members(opened: OpenSweep) -> list[MemberRecord]:
-    """Members of the next job: whoever waits, controls first, else a newly asked batch; empty at the end."""
-    waiting = _waiting(opened)
-    if _may_ask(opened, waiting):
-        _ask(opened)
-        waiting = _waiting(opened)
-    controls = [member for member in waiting if member.control is not None]
-    return (controls or waiting)[: opened.spec.driver.cohort]
+# --- what next ---
 
 
-def _waiting(opened: OpenSweep) -> list[MemberRecord]:
-    return opened.store.members(opened.sweep.id, states=["waiting"])
+def _next(work: Work) -> list[Seat]:
+    """Members to train next; empty at the end."""
+    opened, board, batch = work.opened, work.board, work.opened.spec.sampler.batch
+    refuse_to_go_on(opened)
+    if _is_cut_short(work):
+        _ask(work)
+    if due := board.due():
+        controls = [seat for seat in due if seat.control is not None]
+        return controls or due
+    if _out_of_time(opened):
+        return []
+    if going_on := _promote(work, at_least=batch):
+        return going_on
+    if len(opened.study) < opened.spec.budget.trials:
+        _ask(work)
+        return board.due()
+    return _promote(work, at_least=1)
 
 
-def _may_ask(opened: OpenSweep, waiting: Sequence[MemberRecord]) -> bool:
-    """Whether to ask now: when nobody waits, or to complete a batch that a kill cut short before it ran."""
-    asked, batch = len(opened.study), opened.spec.sampler.batch
-    if asked >= opened.spec.budget.trials:
+def _out_of_time(opened: OpenSweep) -> bool:
+    minutes = opened.spec.budget.minutes
+    return minutes is not None and opened.store.sweep(opened.sweep.name).seconds >= 60 * minutes
+
+
+def _promote(work: Work, *, at_least: int) -> list[Seat]:
+    """Let up to a batch of trials go on from the highest rung at which so many may."""
+    board, batch = work.board, work.opened.spec.sampler.batch
+    for rung in reversed(board.rungs[:-1]):
+        ready = _ready(work, rung)
+        if len(ready) >= at_least:
+            chosen = ready[:batch]
+            target = board.after(rung)
+            work.opened.writer.promote([seat.id for seat in chosen], target)
+            for seat in chosen:
+                assert seat.number is not None
+                seat.target = target
+                work.opened.study.resume(seat.number)
+            return sorted(chosen, key=lambda seat: seat.number or 0)
+    return []
+
+
+def _ready(work: Work, rung: int) -> list[Seat]:
+    """Trials that wait at a rung and may go on, the best first."""
+    waiting = work.board.waiting(rung)
+    if not waiting:
+        return []
+    verdicts = _verdicts(work, rung)
+    ready = [(verdicts[seat.number], seat) for seat in waiting if seat.number is not None]
+    return [seat for verdict, seat in sorted(ready, key=lambda pair: pair[0].place) if verdict.goes_on]
+
+
+def _verdicts(work: Work, rung: int) -> Mapping[int, Verdict]:
+    first = work.board.standings(work.board.rungs[0])
+    judged_first = sum(not one.diverged for one in first)
+    return judge(work.board.standings(rung), work.opened.spec.stopping, judged_first=judged_first)
+
+
+def _is_cut_short(work: Work) -> bool:
+    """Whether a kill cut short the asking of a batch: nothing of it has run, and some of it is not there."""
+    asked, spec = len(work.opened.study), work.opened.spec
+    started = asked - asked % spec.sampler.batch
+    if asked >= spec.budget.trials or asked == started:
         return False
-    started = asked - asked % batch
-    cut_short = {member.number for member in waiting} >= set(range(started, asked)) and asked > started
-    return not waiting or cut_short
+    last = [work.board.trial(number) for number in range(started, asked)]
+    return all(seat.state == "waiting" and not seat.reached for seat in last)
 
 
-def _ask(opened: OpenSweep) -> None:
+def _ask(work: Work) -> None:
     """Ask up to the end of the batch; batches are numbered, so that a kill does not shift them."""
+    opened = work.opened
     asked, batch = len(opened.study), opened.spec.sampler.batch
     count = min(batch - asked % batch, opened.spec.budget.trials - asked)
     opened.writer.renew()  # Optuna knows no lease: make sure of ours before writing there
     proposals = [opened.study.ask() for _ in range(count)]
-    opened.writer.add_members([_new_trial(p.number, p.parameters, p.policy) for p in proposals])
+    members = opened.writer.add_members([_new_trial(p.number, p.parameters, p.policy) for p in proposals])
+    work.board.add(members)
 
 
 def _new_trial(number: int, parameters: Mapping[str, object], policy: Policy) -> NewMember:
     return NewMember(number, None, dict(parameters), policy_to_list(policy))
 
 
-def _run(opened: OpenSweep, members: Sequence[MemberRecord], reporter: Reporter) -> list[Best]:
-    """Train, store and tell one job; returns the scores of its trials."""
-    spec, epochs = opened.spec, opened.spec.train.epochs
-    job_id = opened.writer.start_job([member.id for member in members], from_epoch=0, to_epoch=epochs)
-    slots = tuple(Member(str(member.id), policy_from_list(member.policy), spec.seed) for member in members)
-    started, clock = datetime.now(UTC), time.monotonic()
-    results = opened.executor.run(Job(slots, 0, epochs), reporter.advance)
-    ended, seconds = datetime.now(UTC), time.monotonic() - clock
-    outcomes = _outcomes(opened, members, results)
-    opened.writer.finish_job(
-        job_id,
-        outcomes,
-        [
-            member_entry(spec, opened.sweep, member, outcome, started, ended)
-            for member, outcome in zip(members, outcomes, strict=True)
-            if spec.tracking.enabled
-        ],
-        epochs_trained=epochs * len(members),
-        samples_scored=_samples_scored(opened, results),
-        seconds=seconds,
-    )
-    _tell(opened)
-    if opened.mirror is not None:
-        opened.mirror.wake()
-    return [
-        (outcome.scores["score"], member.number)
-        for member, outcome in zip(members, outcomes, strict=True)
-        if member.number is not None
-    ]
+# --- at the end ---
 
 
-def _outcomes(opened: OpenSweep, members: Sequence[MemberRecord], results: Sequence[Result]) -> list[NewResult]:
-    control = _control_cells(opened, members, results)
-    return [
-        NewResult(
-            member_id=member.id,
-            epoch=result.epoch,
-            seed=result.seed,
-            state="infeasible" if result.diverged else "complete",
-            reason=DIVERGED if result.diverged else None,
-            scores=_scores(opened, result, control),
-            cells=dict(result.cells),
-            history=[dict(row) for row in result.history],
-            seconds=result.seconds,
-        )
-        for member, result in zip(members, results, strict=True)
-    ]
+def _stop_the_rest(work: Work, reporter: Reporter) -> None:
+    """Stop whoever waits at a rung, the reason being its place there."""
+    for rung in work.board.rungs[:-1]:
+        waiting = work.board.waiting(rung)
+        if waiting:
+            verdicts = _verdicts(work, rung)
+            at = f"after {rung} of {work.board.rungs[-1]} epochs"
+            reasons = {seat.id: f"{verdicts[seat.number or 0].reason}, {at}" for seat in waiting}
+            end(work, reasons, "stopped")
+            reporter.advance(sum(work.board.rungs[-1] - seat.reached for seat in waiting) * len(work.seeds))
+    forget_checkpoints(work, list(work.board.seats()))
 
 
-def _control_cells(
-    opened: OpenSweep, members: Sequence[MemberRecord], results: Sequence[Result]
-) -> Mapping[str, Sequence[float]]:
-    """Accuracies of the no-noise control, which is in the first job at the latest."""
-    for member, result in zip(members, results, strict=True):
-        if member.control == NO_NOISE_CONTROL:
-            return result.cells
-    control = opened.store.find_control(opened.sweep.id, NO_NOISE_CONTROL)
-    assert control is not None  # the driver adds it before any job
-    return opened.store.latest_results(opened.sweep.id, member_ids=[control.id])[control.id].cells
-
-
-def _scores(opened: OpenSweep, result: Result, control: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    kinds = {kind.name for kind in opened.spec.suite.kinds}
-    own = {kind: row for kind, row in result.cells.items() if kind in kinds}
-    theirs = {kind: row for kind, row in control.items() if kind in kinds}
-    weight = opened.spec.objective.weight
-    return {
-        **result.scores,
-        "score": combined(result.scores["clean"], result.scores["robust"], weight),
-        "relative_mce": relative_corruption_error(own, result.cells["clean"][0], theirs, control["clean"][0]),
-    }
-
-
-def _samples_scored(opened: OpenSweep, results: Sequence[Result]) -> int:
-    suite = opened.spec.suite
-    sets = 1 + sum(len(kind.strengths) for kind in suite.kinds)
-    scorings = sum(1 for result in results for row in result.history if "clean" in row)
-    perturbed = len(suite.weight_strengths) * suite.weight_draws * len(results)
-    samples: int = (scorings * sets + perturbed) * opened.executor.validation_samples
-    return samples
-
-
-def _tell(opened: OpenSweep) -> None:
-    """Tell Optuna every outcome it does not know yet, in trial order."""
-    finished = opened.store.members(opened.sweep.id, states=["complete", "infeasible"], told=False)
-    untold = [member for member in finished if member.number is not None]
-    if not untold:
-        return
-    opened.writer.renew()
-    results = opened.store.latest_results(opened.sweep.id, member_ids=[member.id for member in untold])
-    for member in untold:
-        assert member.number is not None
-        score = results[member.id].scores["score"]
-        opened.study.tell(member.number, score, diverged=member.state == "infeasible")
-    opened.writer.mark_told([member.id for member in untold])
-
-
-def _best_stored(opened: OpenSweep) -> Best | None:
-    """Best trial of earlier runs of the sweep."""
-    results = opened.store.latest_results(opened.sweep.id)
-    trials = [member for member in opened.store.members(opened.sweep.id) if member.number is not None]
-    return _better(None, [(results[m.id].scores["score"], cast(int, m.number)) for m in trials if m.id in results])
-
-
-def _better(best: Best | None, found: Sequence[Best]) -> Best | None:
-    return max([*found, *([] if best is None else [best])], default=None)
+def _how_it_stands(board: Board) -> str:
+    last = board.rungs[-1]
+    complete = [seat for seat in board.seats() if seat.number is not None and seat.state == "complete"]
+    if not complete:
+        return "controls" if all(seat.control for seat in board.seats()) else "first rung"
+    best = max(complete, key=lambda seat: (seat.scores[last]["score"], seat.number or 0))
+    return f"best {best.scores[last]['score']:.3f} (trial {best.number})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noise_search.data import Dataset
@@ -17,16 +17,24 @@ _SHOWN_DIFFERENCES = 8
 _MODES = ("train.mode", "train.score_mode")
 
 
-def identity_of(spec: SweepSpec, data: Dataset) -> dict[str, object]:
+def identity_of(spec: SweepSpec, data: Dataset, warm_start: Sequence[Mapping[str, object]] = ()) -> dict[str, object]:
     """Flat mapping from configuration keys to plain values.
+
+    Args:
+        spec: Of the sweep.
+        data: Loaded.
+        warm_start: Parameters of the trials that are tried first: these count, not the files they come from.
 
     Left out: name, budget, driver, controls, store, executor, tracking and threads, which change no trial, and
     where data come from: their digest says what they are.
     """
     train = spec.train
-    searched = {name: spec.raw[name] for name in ("model", "optimizer", "space", "objective", "sampler", "stopping")}
+    searched = {name: spec.raw[name] for name in ("model", "optimizer", "space")}
     return {
         **_flat(searched, ""),
+        **_given({name: spec.raw[name] for name in ("objective", "sampler", "stopping")}),
+        **({"sampler.warm_start": [dict(one) for one in warm_start]} if warm_start else {}),
+        **({} if spec.budget.seeds == 1 else {"budget.seeds": spec.budget.seeds}),
         "data.name": spec.data.name,
         "data.split_seed": spec.data.split_seed,
         **({} if spec.data.limit is None else {"data.limit": spec.data.limit}),
@@ -91,6 +99,11 @@ def _fits_mode(settled: Mapping[str, object], identity: Mapping[str, object], ke
 
 def _shown(identity: Mapping[str, object], key: str) -> str:
     return repr(identity[key]) if key in identity else "nothing"
+
+
+def _given(node: Mapping[str, object]) -> dict[str, Any]:
+    """Keys that say something: one that is not set is as good as none, also in sweeps of versions without it."""
+    return {key: value for key, value in _flat(node, "").items() if value not in (None, [])}
 
 
 def _flat(node: object, path: str) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 
 import noise_search
 from noise_search.corruptions.suites import uncalibrated
+from noise_search.search.results import Row, joined_history, mean_scores
 from noise_search.spec import SweepSpec
 from noise_search.store import MemberRecord, NewResult, OutboxEntry, SweepRecord
 from noise_search.tracking.limits import PARAMETER_CHARACTERS
@@ -48,27 +50,55 @@ def opened_entry(spec: SweepSpec, sweep: SweepRecord, generation: int) -> Outbox
 
 
 def member_entry(
-    spec: SweepSpec, sweep: SweepRecord, member: MemberRecord, result: NewResult, started: datetime, ended: datetime
+    spec: SweepSpec,
+    sweep: SweepRecord,
+    member: MemberRecord,
+    rows: Sequence[Row],
+    *,
+    state: str,
+    reason: str | None,
+    started: datetime,
+    ended: datetime,
 ) -> OutboxEntry:
-    """A trial or control has finished: its policy, its curves and its final scores."""
+    """A trial or control has come to its end: its policy, its curves and its final scores, means over its seeds.
+
+    Args:
+        spec, sweep: What it is part of.
+        member: The trial or control.
+        rows: Its results at every rung; none for one that failed before the first.
+        state, reason: How it ended, and why.
+        started, ended: When it trained.
+    """
     name = member_name(member)
-    tags = {"noise_search.state": result.state}
+    last = max((row.epoch for row in rows), default=0)
+    final = [row for row in rows if row.epoch == last]
+    tags = {"noise_search.state": state}
     if member.control is not None:
         tags["noise_search.control"] = member.control
-    if result.reason is not None:
-        tags["noise_search.reason"] = result.reason
+    if reason is not None:
+        tags["noise_search.reason"] = reason
+    if overuse := next((row.overuse for row in rows if isinstance(row, NewResult) and row.overuse), member.overuse):
+        tags["noise_search.overuse"] = overuse
+    if violated := _violated(member, final):
+        tags["noise_search.over_constraint"] = violated
     message = MemberFinished(
         sweep=sweep.name,
         experiment=spec.tracking.experiment,
         member=name,
         parameters=policy_parameters(member.policy),
         tags=tags,
-        metrics=tuple(_points(result, started, ended)),
-        status=_MEMBER_STATUS.get(result.state, "FINISHED"),
+        metrics=tuple(_points(rows, final, started, ended)),
+        status=_MEMBER_STATUS.get(state, "FINISHED"),
         started_ms=milliseconds(started),
         ended_ms=milliseconds(ended),
     )
     return OutboxEntry(name, message.kind, message.to_payload())
+
+
+def _violated(member: MemberRecord, final: Sequence[Row]) -> str:
+    """Constraints that a trial passes, in words; empty where it keeps all of them."""
+    new = next((row.constraints for row in final if isinstance(row, NewResult)), member.constraints)
+    return ", ".join(f"{name} by {value:.3f}" for name, value in new.items() if value > 0 and name != "diverged")
 
 
 def closed_entry(
@@ -134,25 +164,28 @@ def _numbers_text(values: Sequence[object]) -> str:
     return f"[{shown}, ... {len(values)} values in all]"
 
 
-def _points(result: NewResult, started: datetime, ended: datetime) -> list[MetricPoint]:
-    """Curves by epoch, times spread evenly over the job; at the end the final numbers and curves by severity."""
+def _points(rows: Sequence[Row], final: Sequence[Row], started: datetime, ended: datetime) -> list[MetricPoint]:
+    """Curves by epoch, times spread evenly over training; at the end the final numbers and curves by severity."""
     first, last = milliseconds(started), milliseconds(ended)
-    count = len(result.history)
+    history = joined_history(rows)
     curves = [
-        MetricPoint(key, value, int(row["epoch"]), first + (last - first) * (index + 1) // count)
-        for index, row in enumerate(result.history)
+        MetricPoint(key, value, int(row["epoch"]), first + (last - first) * (index + 1) // len(history))
+        for index, row in enumerate(history)
         for key, value in row.items()
         if key != "epoch"
     ]
-    shown = {point.key for point in curves if point.step == result.epoch}
-    final = [MetricPoint(key, value, result.epoch, last) for key, value in result.scores.items() if key not in shown]
+    if not final:
+        return curves
+    epoch, scores = final[0].epoch, mean_scores(final)
+    shown = {point.key for point in curves if point.step == epoch}
+    numbers = [MetricPoint(key, value, epoch, last) for key, value in scores.items() if key not in shown]
     by_severity = [
-        MetricPoint(f"accuracy_by_severity/{kind}", value, severity, last)
-        for kind, row in result.cells.items()
-        for severity, value in enumerate(row, start=1)
+        MetricPoint(f"accuracy_by_severity/{kind}", fmean(row.cells[kind][index] for row in final), index + 1, last)
+        for kind, severities in final[0].cells.items()
+        for index in range(len(severities))
         if kind != "clean"  # a curve already
     ]
-    return curves + final + by_severity
+    return curves + numbers + by_severity
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from noise_search.data import Dataset
@@ -13,8 +14,10 @@ from noise_search.execute import Executor, InlineExecutor
 from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
 from noise_search.search.mirroring import member_name, opened_entry
+from noise_search.search.space import Picked
+from noise_search.search.warm_start import warm_starts
 from noise_search.spec import SweepSpec
-from noise_search.store import Location, MemberRecord, Store, SweepRecord, Writer, is_current, open_store
+from noise_search.store import FINAL_STATES, Location, MemberRecord, Store, SweepRecord, Writer, is_current, open_store
 from noise_search.tracking.mirror import Mirror
 from noise_search.tracking.mlflow_sink import MlflowSink
 from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
@@ -37,6 +40,7 @@ class Plan:
     identity: dict[str, object]
     digest: str
     name: str
+    warm_start: list[dict[str, Picked]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,13 +54,19 @@ class OpenSweep:
     study: Study
     executor: Executor
     mirror: Mirror | None
+    checkpoint_folder: Path
 
 
 def make_plan(spec: SweepSpec, dataset: Dataset) -> Plan:
-    """Identity and name of a sweep on loaded data."""
-    identity = identity_of(spec, dataset)
+    """Identity and name of a sweep on loaded data.
+
+    Raises:
+        CallerError: For a card to start with that cannot be read, or whose policy the space does not hold.
+    """
+    warm_start = warm_starts(spec.space, spec.sampler.warm_start)
+    identity = identity_of(spec, dataset, warm_start)
     digest = digest_of(identity)
-    return Plan(spec, dataset, identity, digest, spec.name or default_name(spec, digest))
+    return Plan(spec, dataset, identity, digest, spec.name or default_name(spec, digest), warm_start)
 
 
 def finished(plan: Plan, location: Location) -> SweepRecord | None:
@@ -98,20 +108,25 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
             refuse_another(sweep, plan.identity)
             with store.take_lease(sweep.id) as writer:
                 sweep = _resolve(store, writer, sweep, plan, workbench)
-                study = Study(store.optuna_storage(), sweep.name, spec.space, spec.sampler, spec.seed)
+                study = _study(store, sweep, plan)
                 mirror = _start_mirror(store, writer, sweep, spec, location)
                 executor = InlineExecutor(workbench, *_modes(sweep))
                 try:
-                    yield OpenSweep(spec, sweep, store, writer, study, executor, mirror)
+                    folder = checkpoint_folder(location, sweep.name)
+                    yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
                 finally:
                     _drain(mirror)
+
+
+def checkpoint_folder(location: Location, name: str) -> Path:
+    """Where a sweep's checkpoints lie, with the other files of the sweep."""
+    return location.folder / "sweeps" / name / "checkpoints"
 
 
 def unmirrored(store: Store, sweep_id: int) -> list[MemberRecord]:
     """Finished members that were never left for the mirror: those of runs without tracking."""
     keys = store.outbox_keys(sweep_id)
-    finished_states = ("complete", "infeasible")
-    return [m for m in store.members(sweep_id) if m.state in finished_states and member_name(m) not in keys]
+    return [m for m in store.members(sweep_id) if m.state in FINAL_STATES and member_name(m) not in keys]
 
 
 def _drain(mirror: Mirror | None) -> None:
@@ -121,6 +136,13 @@ def _drain(mirror: Mirror | None) -> None:
     seconds = MIRROR_SECONDS if mirror.error is None else FAILING_MIRROR_SECONDS
     if not mirror.close(seconds):
         _log.warning("MLflow is %d messages behind (%s); the next run catches up", mirror.lag, mirror.error)
+
+
+def _study(store: Store, sweep: SweepRecord, plan: Plan) -> Study:
+    spec = plan.spec
+    return Study(
+        store.optuna_storage(), sweep.name, spec.space, spec.objective, spec.sampler, spec.seed, plan.warm_start
+    )
 
 
 def _create(store: Store, plan: Plan) -> SweepRecord:
@@ -136,7 +158,7 @@ def _create(store: Store, plan: Plan) -> SweepRecord:
 def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workbench: Workbench) -> SweepRecord:
     """Settle the modes once for all, and note the budget that this run goes for."""
     spec = plan.spec
-    writer.update_sweep(state="running", budget_trials=spec.budget.trials, finished_at=None)
+    writer.update_sweep(state="running", budget_trials=spec.budget.trials, finished_at=None, stop_requested=False)
     if sweep.train_mode is None:
         train = spec.train
         width = min(spec.driver.cohort, max(spec.sampler.batch, 1 + spec.controls.constants + spec.controls.random))

@@ -10,12 +10,15 @@ from noise_search.store.records import (
     OutboxEntry,
     OutboxRecord,
     ResultRecord,
+    RungScores,
     SweepRecord,
 )
 from noise_search.store.repository import Store, create_schema, is_current, open_store
+from noise_search.store.tables import FINAL_STATES
 from noise_search.store.writing import REMOVED, Writer
 
 __all__ = [
+    "FINAL_STATES",
     "REMOVED",
     "JobRecord",
     "LeaseLost",
@@ -26,6 +29,7 @@ __all__ = [
     "OutboxEntry",
     "OutboxRecord",
     "ResultRecord",
+    "RungScores",
     "Store",
     "SweepRecord",
     "Writer",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -19,6 +19,7 @@ class SweepRecord:
         train_mode, score_mode: How cohorts train and are scored; None until measured.
         bitwise: Whether a trial gives the same bits in every cohort; None until probed.
         budget_trials: Total of searched trials.
+        stop_requested: Whether somebody asked its driver to stop.
         created_at, finished_at: In UTC.
         seconds: Sum over its finished jobs.
     """
@@ -33,6 +34,7 @@ class SweepRecord:
     score_mode: str | None
     bitwise: bool | None
     budget_trials: int
+    stop_requested: bool
     created_at: datetime
     finished_at: datetime | None
     seconds: float
@@ -69,6 +71,10 @@ class MemberRecord:
         state: `waiting`, `running`, `complete`, `stopped`, `infeasible` or `failed`.
         reason: Why it stopped, failed or diverged.
         told: Whether Optuna knows its outcome.
+        target_epoch: Epoch up to which it may train so far; 0 for the first rung, of a control the last.
+        attempts: How often it has failed alone.
+        overuse: Why its noise is called overused; None where it is not.
+        constraints: By name, violated where positive.
         started_at: Start of its first job, in UTC.
         finished_at: When it reached one of the last four states, in UTC.
     """
@@ -82,6 +88,10 @@ class MemberRecord:
     state: str
     reason: str | None
     told: bool
+    target_epoch: int
+    attempts: int
+    overuse: str | None
+    constraints: dict[str, float]
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -99,6 +109,11 @@ class NewResult:
         cells: Accuracy per severity, by kind of corruption.
         history: One entry per epoch trained in this job.
         seconds: Its share of the job.
+        overuse: Why the member's noise is called overused from now on; None leaves what was said before.
+        constraints: Of the member from now on.
+        shared: Whether it was taken from the no-noise control, not trained.
+        checkpoint: Where the state after this epoch lies; see `checkpoints`.
+        correct: Which validation samples were classified rightly, by epoch; see `overuse`.
     """
 
     member_id: int
@@ -110,6 +125,11 @@ class NewResult:
     cells: dict[str, list[float]]
     history: list[dict[str, float]]
     seconds: float
+    overuse: str | None = None
+    constraints: dict[str, float] = field(default_factory=dict)
+    shared: bool = False
+    checkpoint: dict[str, str] | None = None
+    correct: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +145,20 @@ class ResultRecord:
     history: list[dict[str, float]]
     seconds: float
     created_at: datetime
+    shared: bool
+    checkpoint: dict[str, str] | None
+    correct: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RungScores:
+    """What a driver needs of a `ResultRecord`: no history, no cells."""
+
+    member_id: int
+    epoch: int
+    seed: int
+    scores: dict[str, float]
+    checkpoint: dict[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +167,18 @@ class JobRecord:
 
     Args:
         id, sweep_id: Keys in the store.
-        members: Keys of the members in slot order.
+        members, seeds: Keys of the members, and the seeds they train with, in slot order.
         from_epoch, to_epoch: Epochs before and after.
-        state: `running`, `done` or `abandoned`.
+        state: `running`, `done`, `abandoned` or `failed`.
         started_at, finished_at: In UTC.
         epochs_trained, samples_scored: Summed over members.
+        error: Why it failed.
     """
 
     id: int
     sweep_id: int
     members: tuple[int, ...]
+    seeds: tuple[int, ...]
     from_epoch: int
     to_epoch: int
     state: str
@@ -150,6 +186,7 @@ class JobRecord:
     finished_at: datetime | None
     epochs_trained: int
     samples_scored: int
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)

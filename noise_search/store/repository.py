@@ -19,6 +19,7 @@ from noise_search.store.records import (
     MemberRecord,
     OutboxRecord,
     ResultRecord,
+    RungScores,
     SweepRecord,
 )
 from noise_search.store.rows import job_record, member_record, outbox_record, result_record, sweep_record
@@ -109,7 +110,12 @@ class Store:
             return [sweep_record(row) for row in session.scalars(select(SweepRow).order_by(SweepRow.id))]
 
     def members(
-        self, sweep_id: int, *, states: Collection[str] | None = None, told: bool | None = None
+        self,
+        sweep_id: int,
+        *,
+        states: Collection[str] | None = None,
+        told: bool | None = None,
+        member_ids: Collection[int] | None = None,
     ) -> list[MemberRecord]:
         """Members of a sweep: controls as they were added, then trials by number.
 
@@ -117,12 +123,15 @@ class Store:
             sweep_id: Key of the sweep.
             states: Only those in one of these states; None for all.
             told: Only those whose outcome Optuna knows, or does not know; None for all.
+            member_ids: Only these; None for all.
         """
         query = select(MemberRow).where(MemberRow.sweep_id == sweep_id)
         if states is not None:
             query = query.where(MemberRow.state.in_(states))
         if told is not None:
             query = query.where(MemberRow.told == told)
+        if member_ids is not None:
+            query = query.where(MemberRow.id.in_(member_ids))
         order = (MemberRow.number.is_not(None), MemberRow.number, MemberRow.id)
         with self._reading() as session:
             return [member_record(row) for row in session.scalars(query.order_by(*order))]
@@ -150,14 +159,29 @@ class Store:
         by_epoch = sorted(self.results(sweep_id, member_ids=member_ids), key=lambda result: result.epoch)
         return {result.member_id: result for result in by_epoch}
 
+    def rung_scores(self, sweep_id: int, *, member_ids: Collection[int] | None = None) -> list[RungScores]:
+        """Scores of a sweep's members at every rung, without histories and cells, in the order they came."""
+        columns = (
+            ResultRow.member_id,
+            ResultRow.epoch,
+            ResultRow.seed,
+            ResultRow.scores,
+            ResultRow.checkpoint,
+        )
+        query = select(*columns).join(MemberRow).where(MemberRow.sweep_id == sweep_id)
+        if member_ids is not None:
+            query = query.where(MemberRow.id.in_(member_ids))
+        with self._reading() as session:
+            return [RungScores(*row) for row in session.execute(query.order_by(ResultRow.id))]
+
     def jobs(self, sweep_id: int) -> list[JobRecord]:
         """Jobs of a sweep, oldest first."""
         of_sweep = JobRow.sweep_id == sweep_id
         slots = select(JobMemberRow).join(JobRow).where(of_sweep).order_by(JobMemberRow.slot)
-        members: dict[int, list[int]] = {}
+        members: dict[int, list[tuple[int, int]]] = {}
         with self._reading() as session:
             for slot in session.scalars(slots):
-                members.setdefault(slot.job_id, []).append(slot.member_id)
+                members.setdefault(slot.job_id, []).append((slot.member_id, slot.seed))
             rows = session.scalars(select(JobRow).where(of_sweep).order_by(JobRow.id))
             return [job_record(row, members.get(row.id, [])) for row in rows]
 
@@ -215,6 +239,16 @@ class Store:
         """Whether a driver that may be alive holds the lease of a sweep."""
         with self._reading() as session:
             return leases.is_held(session, sweep_id)
+
+    def request_stop(self, sweep_id: int) -> None:
+        """Ask whoever drives a sweep to stop; no lease is needed for that."""
+        with self._writing.begin() as session:
+            session.execute(update(SweepRow).where(SweepRow.id == sweep_id).values(stop_requested=True))
+
+    def stop_requested(self, sweep_id: int) -> bool:
+        """Whether somebody asked the driver of a sweep to stop."""
+        with self._reading() as session:
+            return bool(session.scalar(select(SweepRow.stop_requested).where(SweepRow.id == sweep_id)))
 
     def outbox_keys(self, sweep_id: int) -> set[str]:
         """Keys of everything that was ever left for the tracking mirror."""

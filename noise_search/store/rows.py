@@ -25,9 +25,10 @@ def result_record(row: ResultRow) -> ResultRecord:
     return ResultRecord(**_shared(ResultRecord, row))
 
 
-def job_record(row: JobRow, members: Sequence[int]) -> JobRecord:
-    """Record of a job of these members."""
-    return JobRecord(**_shared(JobRecord, row, without="members"), members=tuple(members))
+def job_record(row: JobRow, slots: Sequence[tuple[int, int]]) -> JobRecord:
+    """Record of a job with these members and seeds."""
+    members, seeds = tuple(member for member, _ in slots), tuple(seed for _, seed in slots)
+    return JobRecord(**_shared(JobRecord, row, without=("members", "seeds")), members=members, seeds=seeds)
 
 
 def outbox_record(row: OutboxRow) -> OutboxRecord:
@@ -35,5 +36,5 @@ def outbox_record(row: OutboxRow) -> OutboxRecord:
     return OutboxRecord(**_shared(OutboxRecord, row))
 
 
-def _shared(kind: type[Any], row: object, without: str = "") -> dict[str, Any]:
-    return {field.name: getattr(row, field.name) for field in fields(kind) if field.name != without}
+def _shared(kind: type[Any], row: object, without: Sequence[str] = ()) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in fields(kind) if field.name not in without}

@@ -17,12 +17,13 @@ from sqlalchemy import (
     ForeignKey,
     MetaData,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # Newest revision under migrations/versions; kept here so that readers need not load Alembic.
-SCHEMA = "0001"
+SCHEMA = "0002"
 VERSION_TABLE = "noise_search_version"
 FINAL_STATES = frozenset({"complete", "stopped", "infeasible", "failed"})
 
@@ -120,6 +121,7 @@ class Base(DeclarativeBase):
         dict[str, object]: Json(),
         list[dict[str, object]]: Json(),
         dict[str, float]: Json(),
+        dict[str, str]: Json(),
         dict[str, list[float]]: Json(),
         list[dict[str, float]]: Json(),
     }
@@ -129,7 +131,11 @@ class SweepRow(Base):
     """A sweep, and who drives it."""
 
     __tablename__ = "sweeps"
-    __table_args__ = (CheckConstraint("state IN ('running', 'complete', 'interrupted', 'failed')", name="state"),)
+    # A number that is given out again would let a driver that lost its sweep write into another one.
+    __table_args__ = (
+        CheckConstraint("state IN ('running', 'complete', 'interrupted', 'failed')", name="state"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
@@ -141,6 +147,7 @@ class SweepRow(Base):
     score_mode: Mapped[str | None]
     bitwise: Mapped[bool | None]
     budget_trials: Mapped[int]
+    stop_requested: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     seconds: Mapped[float] = mapped_column(default=0.0)
@@ -169,6 +176,10 @@ class MemberRow(Base):
     state: Mapped[str] = mapped_column(default="waiting")
     reason: Mapped[str | None]
     told: Mapped[bool] = mapped_column(default=False)
+    target_epoch: Mapped[int] = mapped_column(default=0, server_default="0")
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    overuse: Mapped[str | None]
+    constraints: Mapped[dict[str, float]] = mapped_column(default=dict, server_default="{}")
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
@@ -188,13 +199,16 @@ class ResultRow(Base):
     history: Mapped[list[dict[str, float]]]
     seconds: Mapped[float]
     created_at: Mapped[datetime]
+    shared: Mapped[bool] = mapped_column(default=False, server_default=false())
+    checkpoint: Mapped[dict[str, str] | None]
+    correct: Mapped[dict[str, str]] = mapped_column(default=dict, server_default="{}")
 
 
 class JobRow(Base):
     """Members trained together from one rung to another."""
 
     __tablename__ = "jobs"
-    __table_args__ = (CheckConstraint("state IN ('running', 'done', 'abandoned')", name="state"),)
+    __table_args__ = (CheckConstraint("state IN ('running', 'done', 'abandoned', 'failed')", name="state"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"), index=True)
@@ -205,17 +219,19 @@ class JobRow(Base):
     finished_at: Mapped[datetime | None]
     epochs_trained: Mapped[int] = mapped_column(default=0)
     samples_scored: Mapped[int] = mapped_column(BigInteger, default=0)
+    error: Mapped[str | None]
 
 
 class JobMemberRow(Base):
-    """Which member sat in which slot of a job."""
+    """Which member sat in which slot of a job, and with which seed."""
 
     __tablename__ = "job_members"
-    __table_args__ = (UniqueConstraint("job_id", "member_id"),)
+    __table_args__ = (UniqueConstraint("job_id", "member_id", "seed"),)
 
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     slot: Mapped[int] = mapped_column(primary_key=True)
     member_id: Mapped[int] = mapped_column(ForeignKey("members.id", ondelete="CASCADE"), index=True)
+    seed: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
 
 
 class OutboxRow(Base):

@@ -40,6 +40,7 @@ class SweepChanges(TypedDict, total=False):
     score_mode: str | None
     bitwise: bool | None
     budget_trials: int
+    stop_requested: bool
     finished_at: datetime | None
 
 
@@ -74,9 +75,21 @@ class Writer:
             rows = [self._find_member(session, member) or self._add_member(session, member) for member in members]
             return [member_record(row) for row in rows]
 
-    def start_job(self, member_ids: Sequence[int], *, from_epoch: int, to_epoch: int) -> int:
-        """Record a job of these members in slot order, which are `running` from now on; returns its id."""
+    def promote(self, member_ids: Sequence[int], to_epoch: int) -> None:
+        """Let members train up to an epoch."""
+        with self._transaction() as session:
+            for row in self._members(session, member_ids).values():
+                row.target_epoch = to_epoch
+
+    def start_job(
+        self, member_ids: Sequence[int], *, from_epoch: int, to_epoch: int, seeds: Sequence[int] = (0,)
+    ) -> int:
+        """Record a job of these members, `running` from now on; returns its id.
+
+        Its slots are the members in the order given, each with every seed.
+        """
         now = datetime.now(UTC)
+        slots = [(member_id, seed) for member_id in member_ids for seed in seeds]
         with self._transaction() as session:
             for row in self._members(session, member_ids).values():
                 row.state = "running"
@@ -85,7 +98,8 @@ class Writer:
             session.add(job)
             session.flush()
             session.add_all(
-                JobMemberRow(job_id=job.id, slot=slot, member_id=member_id) for slot, member_id in enumerate(member_ids)
+                JobMemberRow(job_id=job.id, slot=slot, member_id=member_id, seed=seed)
+                for slot, (member_id, seed) in enumerate(slots)
             )
             return job.id
 
@@ -109,14 +123,34 @@ class Writer:
         """
         with self._transaction() as session:
             job = self._running_job(session, job_id)
-            members = self._members(session, {result.member_id for result in results})
             _make_wait(session, _slots(session, [job_id]))
-            for result in results:
-                _add_result(session, result)
-                _set_outcome(members[result.member_id], result)
+            self._add_results(session, results)
             job.state, job.finished_at = "done", datetime.now(UTC)
             job.epochs_trained, job.samples_scored = epochs_trained, samples_scored
             session.get_one(SweepRow, self.sweep_id).seconds += seconds
+            self._enqueue(session, outbox)
+
+    def add_results(self, results: Sequence[NewResult], outbox: Sequence[OutboxEntry]) -> None:
+        """Store results that no job has trained, with what the mirror shall show: all of it or nothing."""
+        with self._transaction() as session:
+            self._add_results(session, results)
+            self._enqueue(session, outbox)
+
+    def fail_job(self, job_id: int, error: str, *, blamed: int | None = None) -> None:
+        """Record that a running job has failed; its members wait again, and the one to blame has one attempt less."""
+        with self._transaction() as session:
+            job = self._running_job(session, job_id)
+            job.state, job.finished_at, job.error = "failed", datetime.now(UTC), error
+            _make_wait(session, _slots(session, [job_id]))
+            if blamed is not None:
+                self._members(session, [blamed])[blamed].attempts += 1
+
+    def end_members(self, reasons: Mapping[int, str], state: str, outbox: Sequence[OutboxEntry]) -> None:
+        """Set members to `stopped` or `failed`, each with its reason, with what the mirror shall show."""
+        now = datetime.now(UTC)
+        with self._transaction() as session:
+            for member_id, row in self._members(session, reasons).items():
+                row.state, row.reason, row.finished_at = state, reasons[member_id], now
             self._enqueue(session, outbox)
 
     def abandon_running_jobs(self) -> list[int]:
@@ -236,6 +270,12 @@ class Writer:
             raise ValueError(f"job {job_id}: expected a running job of sweep {self.sweep_id}, got {state}")
         return job
 
+    def _add_results(self, session: Session, results: Sequence[NewResult]) -> None:
+        members = self._members(session, {result.member_id for result in results})
+        for result in results:
+            _add_result(session, result)
+            _set_outcome(members[result.member_id], result)
+
     def _enqueue(self, session: Session, entries: Sequence[OutboxEntry]) -> None:
         of_sweep = OutboxRow.sweep_id == self.sweep_id
         last = session.scalar(select(func.max(OutboxRow.position)).where(of_sweep)) or 0
@@ -292,10 +332,16 @@ def _add_result(session: Session, result: NewResult) -> None:
             history=result.history,
             seconds=result.seconds,
             created_at=datetime.now(UTC),
+            shared=result.shared,
+            checkpoint=result.checkpoint,
+            correct=result.correct,
         )
     )
 
 
 def _set_outcome(member: MemberRow, result: NewResult) -> None:
     member.state, member.reason = result.state, result.reason
+    member.overuse = result.overuse or member.overuse
+    member.constraints = result.constraints
+    member.started_at = member.started_at or datetime.now(UTC)
     member.finished_at = datetime.now(UTC) if result.state in FINAL_STATES else None

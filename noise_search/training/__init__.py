@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from noise_search.training.continuing import run_from_checkpoints
 from noise_search.training.job import (
     Job,
     Member,
@@ -27,5 +28,6 @@ __all__ = [
     "make_workbench",
     "provisional_workbench",
     "resolve_device",
+    "run_from_checkpoints",
     "run_job",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -37,20 +37,28 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One slot of a job: the caller's name for it, the policy, the seed of all its draws."""
+    """One slot of a job: the caller's name for it, the policy, the seed of all its draws, where its state lies."""
 
     name: str
     policy: Policy
     seed: int
+    checkpoint: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Members in slot order, trained together from one epoch to another."""
+    """Members in slot order, trained together from one epoch to another.
+
+    Args:
+        folder: Where checkpoints lie; None: there are none.
+        keep: Whether to write one for each member after the last epoch.
+    """
 
     members: tuple[Member, ...]
     from_epoch: int
     to_epoch: int
+    folder: str | None = None
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,9 @@ class Result:
         cells: Kind -> accuracy at each severity; `clean` and `weights` among them.
         history: One dictionary an epoch: epoch, lr, train/loss, magnitude/TERM, and scores where scored.
         diverged: Whether loss or gradient stopped being finite; scores are then the finite worst.
+        correct: Which validation samples were classified rightly, for each epoch that was scored; see `metrics.packed`.
+        checkpoint: Where the state after `epoch` lies.
+        retrained: Epochs that were trained again because a checkpoint could not be used.
     """
 
     member: str
@@ -72,6 +83,9 @@ class Result:
     history: tuple[Mapping[str, float], ...]
     diverged: bool
     seconds: float
+    correct: Mapping[int, str] = field(default_factory=dict)
+    checkpoint: Mapping[str, str] | None = None
+    retrained: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

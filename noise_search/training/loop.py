@@ -76,19 +76,22 @@ def _run_group(
     cohort = open_cohort(workbench, states)
     train = make_trainer(job.members, workbench, on_batch=lambda: on_epoch(0))
     history: History = [[] for _ in job.members]
+    correct: list[dict[int, str]] = [{} for _ in job.members]
     scored: list[Scores] | None = None
     for epoch in range(job.from_epoch, job.to_epoch):
         rows = train(cohort, epoch)
         scored = score_cohort(cohort, workbench) if _is_scored(epoch + 1, job, workbench) else None
         for slot, row in enumerate(rows):
             history[slot].append(row | (scored[slot].named if scored else {}))
+            if scored:
+                correct[slot][epoch + 1] = scored[slot].correct
         on_epoch(len(job.members))
     assert scored is not None  # to_epoch is always scored
     weights = weight_robustness(workbench.model, cohort.parameters, cohort.buffers, workbench.yardstick)
     seconds = (time.monotonic() - started) / len(job.members)
     alive = cohort.alive.tolist()
     results = [
-        _result(member, job, scored[slot], weights[slot], history[slot], alive[slot], seconds, workbench)
+        _result(member, job, scored[slot], weights[slot], history[slot], correct[slot], alive[slot], seconds, workbench)
         for slot, member in enumerate(job.members)
     ]
     return list(zip(results, unstack(cohort), strict=True))
@@ -229,6 +232,7 @@ def _result(
     scored: Scores,
     weights: list[float],
     history: list[dict[str, float]],
+    correct: Mapping[int, str],
     alive: bool,
     seconds: float,
     workbench: Workbench,
@@ -244,4 +248,5 @@ def _result(
         history=tuple(history),
         diverged=not alive,
         seconds=seconds,
+        correct=correct,
     )

@@ -1,0 +1,86 @@
+"""States of trials at rungs, one file each, written by whoever trained them.
+
+    reference = write_checkpoint(folder, state, place)
+    state = read_checkpoint(folder, reference, place)      # CheckpointError: train it again
+
+A file is safetensors, written beside its place and moved there. Its reference holds its name and SHA-256, so that what
+is read is what was written, and its place: only there do the bits of training go on as they would have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from noise_search.errors import CallerError
+from noise_search.files import write_whole
+
+Reference = dict[str, str]
+SUFFIX = ".safetensors"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used, and why."""
+
+
+def fingerprint(mode: str, device: torch.device) -> str:
+    """Place in which states are bitwise the same: how trials train, on which kind of processor, by which torch.
+
+    >>> fingerprint("fused", torch.device("cpu")).startswith("fused on ")
+    True
+    """
+    if device.type == "cuda":
+        kind = torch.cuda.get_device_name(device)
+    else:
+        kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    build = hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:12]
+    return f"{mode} on {kind} by torch {torch.__version__} ({build})"
+
+
+def write_checkpoint(folder: Path, name: str, state: Mapping[str, Tensor], place: str) -> Reference:
+    """Write a state, and say where it lies.
+
+    Args:
+        folder: Where checkpoints of the sweep lie; made where it is missing.
+        name: Of the file, without its suffix.
+        state: Flat mapping of tensors.
+        place: From `fingerprint`.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
+    data = save({key: value.detach().cpu().contiguous() for key, value in state.items()})
+    file = f"{name}{SUFFIX}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / file, data, "checkpoint")
+    except (OSError, CallerError) as error:
+        raise CheckpointError(str(error)) from error
+    return {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "place": place}
+
+
+def read_checkpoint(folder: Path, reference: Mapping[str, str], place: str) -> dict[str, Tensor]:
+    """State that was written, on the CPU.
+
+    Raises:
+        CheckpointError: The file is missing or another than was written, or was written in another place.
+    """
+    if reference["place"] != place:
+        raise CheckpointError(f"{reference['file']}: made {reference['place']}, needed {place}")
+    try:
+        data = (folder / reference["file"]).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{reference['file']}: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != reference["sha256"]:
+        raise CheckpointError(f"{reference['file']}: not the file that was written")
+    try:
+        return load(data)
+    except SafetensorError as error:  # the same bytes, but an older library may not know them
+        raise CheckpointError(f"{reference['file']}: {error}") from error

@@ -1,0 +1,201 @@
+"""How every trial and control of a sweep stands, in memory: what the driver decides from.
+
+The store is read once, when a driver starts; from then on whatever is stored is noted here too. A driver that died
+leaves nothing that its successor does not find.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from noise_search.policy import Policy, policy_from_list
+from noise_search.search.stopping import Standing, exposures, is_protected, silent_steps
+from noise_search.spec import SweepSpec
+from noise_search.store import FINAL_STATES, MemberRecord, NewResult, RungScores, Store
+
+NO_NOISE_CONTROL = "no_noise"
+_KEPT = ("clean", "robust", "worst_family", "score")
+
+
+@dataclass(slots=True)
+class Seat:
+    """One trial or control.
+
+    Args:
+        id, number, control: As in the store.
+        policy: What it trains with.
+        target: Epoch up to which it may train so far.
+        state: As in the store, but `running` is `waiting`: only the driver that runs a job knows of it.
+        exposure: Share of its noise that has acted, at every rung.
+        silent: Steps before its noise begins.
+        told: Whether Optuna knows how it ended.
+        constraints: By name, violated where positive.
+        scores: Epoch -> clean, robust, worst_family and score, means over seeds.
+        checkpoints: Epoch -> seed -> where its state lies.
+    """
+
+    id: int
+    number: int | None
+    control: str | None
+    policy: Policy
+    target: int
+    state: str
+    attempts: int
+    overuse: str | None
+    exposure: tuple[float, ...]
+    silent: int
+    told: bool
+    constraints: dict[str, float]
+    scores: dict[int, dict[str, float]] = field(default_factory=dict)
+    checkpoints: dict[int, dict[int, dict[str, str]]] = field(default_factory=dict)
+
+    @property
+    def reached(self) -> int:
+        """Epochs it has trained."""
+        return max(self.scores, default=0)
+
+    @property
+    def name(self) -> str:
+        """As people see it."""
+        return f"trial {self.number}" if self.control is None else f"control {self.control}"
+
+
+class Board:
+    """All seats of a sweep.
+
+    Args:
+        spec: Of the sweep.
+        rungs: Epochs at which trials are judged, the last of training among them.
+        steps_per_epoch: Batches of an epoch.
+    """
+
+    def __init__(self, spec: SweepSpec, rungs: Sequence[int], steps_per_epoch: int) -> None:
+        self.rungs = tuple(rungs)
+        self.steps_per_epoch = steps_per_epoch
+        self._spec = spec
+        self._seats: dict[int, Seat] = {}
+        self._trials: dict[int, Seat] = {}
+        self._live: dict[int, Seat] = {}
+        self._reached: dict[int, dict[int, Seat]] = {epoch: {} for epoch in self.rungs}
+
+    def load(self, store: Store, sweep_id: int) -> None:
+        """Take over what the store holds."""
+        self.add(store.members(sweep_id))
+        results: dict[tuple[int, int], list[RungScores]] = {}
+        for found in store.rung_scores(sweep_id):
+            results.setdefault((found.member_id, found.epoch), []).append(found)
+        for (member_id, epoch), rows in results.items():
+            self._note(self._seats[member_id], epoch, [row.scores for row in rows])
+            kept = {row.seed: row.checkpoint for row in rows if row.checkpoint is not None}
+            self._seats[member_id].checkpoints[epoch] = kept
+
+    def add(self, members: Iterable[MemberRecord]) -> None:
+        """Give members a seat; those that have one keep it."""
+        for member in members:
+            if member.id not in self._seats:
+                self._take(self._seat(member))
+
+    def store_results(self, results: Sequence[NewResult]) -> None:
+        """Note results that were stored."""
+        grouped: dict[tuple[int, int], list[NewResult]] = {}
+        for result in results:
+            grouped.setdefault((result.member_id, result.epoch), []).append(result)
+        for (member_id, epoch), rows in grouped.items():
+            seat = self._seats[member_id]
+            self._note(seat, epoch, [row.scores for row in rows])
+            seat.checkpoints[epoch] = {row.seed: row.checkpoint for row in rows if row.checkpoint is not None}
+            seat.overuse = rows[0].overuse or seat.overuse
+            seat.constraints = dict(rows[0].constraints)
+            self.set_state(seat, rows[0].state)
+
+    def set_state(self, seat: Seat, state: str) -> None:
+        """Note a state that was stored."""
+        seat.state = state
+        if state in FINAL_STATES:
+            self._live.pop(seat.id, None)
+
+    def due(self) -> list[Seat]:
+        """Who may train: controls first, then trials in order."""
+        due = [seat for seat in self._live.values() if seat.reached < seat.target]
+        return sorted(due, key=lambda seat: (seat.control is None, seat.number or 0, seat.id))
+
+    def waiting(self, rung: int) -> list[Seat]:
+        """Trials that stand at a rung, neither due nor ended."""
+        return [
+            seat
+            for seat in self._live.values()
+            if seat.control is None and seat.reached == rung and seat.target <= rung
+        ]
+
+    def standings(self, rung: int) -> list[Standing]:
+        """Of all trials that have reached a rung."""
+        index = self.rungs.index(rung)
+        protects = self._spec.stopping.protect
+        return [
+            Standing(
+                number=number,
+                score=seat.scores[rung]["score"],
+                point=(seat.scores[rung]["clean"], seat.scores[rung]["robust"]),
+                diverged=seat.state == "infeasible",
+                protected=protects and is_protected(seat.exposure, index),
+                overuse=seat.overuse,
+            )
+            for number, seat in self._reached[rung].items()
+        ]
+
+    def after(self, epoch: int) -> int:
+        """Next rung after an epoch."""
+        return next(rung for rung in self.rungs if rung > epoch)
+
+    def trial(self, number: int) -> Seat:
+        """Seat of a trial."""
+        return self._trials[number]
+
+    def seat(self, member_id: int) -> Seat:
+        """Seat of a member."""
+        return self._seats[member_id]
+
+    def seats(self) -> Iterable[Seat]:
+        """All of them."""
+        return self._seats.values()
+
+    def control(self) -> Seat:
+        """Seat of the control without noise."""
+        return next(seat for seat in self._seats.values() if seat.control == NO_NOISE_CONTROL)
+
+    def is_silent_until(self, seat: Seat, epoch: int) -> bool:
+        """Whether nothing of a trial's noise acts before the end of an epoch."""
+        return seat.silent >= epoch * self.steps_per_epoch
+
+    def _seat(self, member: MemberRecord) -> Seat:
+        policy, steps = policy_from_list(member.policy), self.rungs[-1] * self.steps_per_epoch
+        last = self.rungs[-1] if member.control is not None else self.rungs[0]
+        judged = len(self.rungs) > 1 and member.control is None
+        return Seat(
+            id=member.id,
+            number=member.number,
+            control=member.control,
+            policy=policy,
+            target=max(member.target_epoch, last),
+            state="waiting" if member.state == "running" else member.state,
+            attempts=member.attempts,
+            overuse=member.overuse,
+            exposure=exposures(policy, steps, [rung * self.steps_per_epoch for rung in self.rungs]) if judged else (),
+            silent=silent_steps(policy, steps) if judged else 0,
+            told=member.told,
+            constraints=dict(member.constraints),
+        )
+
+    def _take(self, seat: Seat) -> None:
+        self._seats[seat.id] = seat
+        if seat.number is not None:
+            self._trials[seat.number] = seat
+        if seat.state not in FINAL_STATES:
+            self._live[seat.id] = seat
+
+    def _note(self, seat: Seat, epoch: int, found: Sequence[Mapping[str, float]]) -> None:
+        seat.scores[epoch] = {key: statistics.fmean(one[key] for one in found) for key in _KEPT}
+        if seat.number is not None and epoch in self._reached:
+            self._reached[epoch][seat.number] = seat

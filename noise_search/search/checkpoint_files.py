@@ -1,0 +1,31 @@
+"""Checkpoints that nobody needs any more are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from noise_search.checkpoints import SUFFIX
+from noise_search.search.board import NO_NOISE_CONTROL, Seat
+from noise_search.search.working import Work
+from noise_search.store import FINAL_STATES
+
+
+def forget_checkpoints(work: Work, seats: Sequence[Seat]) -> None:
+    """Delete the files of members that have come to their end, and of rungs that they have left.
+
+    Those of the no-noise control stay: trials whose noise starts later begin with them.
+    """
+    folder = work.opened.checkpoint_folder
+    if len(work.board.rungs) == 1 or not folder.is_dir():
+        return
+    for seat in seats:
+        if seat.control == NO_NOISE_CONTROL:
+            continue
+        needed = (
+            set()
+            if seat.state in FINAL_STATES
+            else {ref["file"] for ref in seat.checkpoints.get(seat.reached, {}).values()}
+        )
+        for path in folder.glob(f"{seat.id}-*{SUFFIX}"):
+            if path.name not in needed:
+                path.unlink(missing_ok=True)

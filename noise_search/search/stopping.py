@@ -1,0 +1,196 @@
+"""Successive halving without a barrier: which trials go on from a rung, and why the others do not.
+
+At a rung a trial is judged among all that have reached it. The best 1/factor of them go on as soon as that many are
+there; the others wait, because later arrivals raise the number that goes on, and are stopped at the end of the sweep.
+What decides, in this order:
+
+    diverged       it never goes on
+    on the front   nothing at the rung beats it in both objectives (with one objective: it is the best): it goes on
+    protected      too little of its noise has acted to tell: it goes on and is not counted
+    overuse        its noise costs accuracy on clean data (see `overuse`): it does not go on
+    rank           its score; with two objectives its front, then how much room it has there
+
+Source: the asynchronous form is that of Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020); the
+rank in two objectives that of Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II" (2002).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noise_search.policy import Policy
+from noise_search.spec import StoppingSpec
+
+PROTECTED_BELOW = 0.10  # share of a trial's noise that must have acted before it is judged
+PROTECTED_AT_MOST = 0.25  # share of the trials at a rung
+COMPLETE_AT_LEAST = 0.12  # share of the judged trials that train to the end: TPE's good set is the top tenth
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a trial stands at one rung.
+
+    Args:
+        number: Of the trial.
+        score: What one objective maximises.
+        point: Clean and robust accuracy above chance, what two objectives maximise.
+        diverged: Whether its loss was not finite.
+        protected: Whether too little of its noise has acted, see `is_protected`.
+        overuse: Why its noise is called overused; None where it is not.
+    """
+
+    number: int
+    score: float
+    point: Point
+    diverged: bool = False
+    protected: bool = False
+    overuse: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a trial may go on from a rung, and why or why not; `place` orders those that may."""
+
+    goes_on: bool
+    reason: str
+    place: int
+
+
+def rung_epochs(spec: StoppingSpec, epochs: int) -> tuple[int, ...]:
+    """Epochs at which trials are scored and judged, the last of training among them.
+
+    >>> rung_epochs(StoppingSpec("pareto_halving"), 30)
+    (3, 10, 30)
+    """
+    if spec.name == "none":
+        return (epochs,)
+    found = {max(1, round(epochs / spec.factor**power)) for power in range(spec.rungs)}
+    return tuple(sorted(found))
+
+
+def exposures(policy: Policy, steps: int, at: Sequence[int]) -> tuple[float, ...]:
+    """Share of a policy's noise that has acted after so many steps: of its terms the largest; 1 without any noise.
+
+    Args:
+        policy: Of a trial.
+        steps: Of the whole training.
+        at: Numbers of steps.
+    """
+    sums = [np.concatenate([[0.0], np.cumsum(table)]) for table in policy.tabulate(steps).values()]
+    acting = [total for total in sums if total[-1] > 0]
+    return tuple(max((float(total[step] / total[-1]) for total in acting), default=1.0) for step in at)
+
+
+def silent_steps(policy: Policy, steps: int) -> int:
+    """Steps before the first at which any noise of a policy acts; all of them where none ever does."""
+    acting = [np.flatnonzero(table) for table in policy.tabulate(steps).values()]
+    return min((int(found[0]) for found in acting if len(found)), default=steps)
+
+
+def is_protected(exposure: Sequence[float], rung: int) -> bool:
+    """Whether a trial is protected at a rung: little of its noise has acted, and a later rung can still judge it.
+
+    Args:
+        exposure: At every rung.
+        rung: Index of the rung, not the last.
+    """
+    late = len(exposure) < 2 or exposure[-2] < PROTECTED_BELOW
+    return exposure[rung] < PROTECTED_BELOW and not late
+
+
+def judge(standings: Sequence[Standing], spec: StoppingSpec, *, judged_first: int) -> Mapping[int, Verdict]:
+    """Verdict on every trial that has reached a rung, by number.
+
+    Args:
+        standings: Of all that have reached it, those that went on or were stopped among them.
+        spec: Kind of stopping and its factor.
+        judged_first: Trials that were judged at the first rung: a share of them is to train to the end.
+    """
+    protected = _protected(standings)
+    judged = [one for one in standings if not one.diverged and one.number not in protected]
+    quota = max(len(judged) // spec.factor, math.ceil(COMPLETE_AT_LEAST * judged_first))
+    order = _ranked(judged, two=spec.name == "pareto_halving")
+    verdicts = {one.number: Verdict(False, "diverged", len(standings)) for one in standings if one.diverged}
+    verdicts |= {number: Verdict(True, "protected: little of its noise has acted", -1) for number in protected}
+    left = quota
+    for place, (one, on_front) in enumerate(order):
+        verdicts[one.number] = _verdict(one, on_front, place, len(judged), quota, left)
+        left -= verdicts[one.number].goes_on
+    return verdicts
+
+
+def _verdict(one: Standing, on_front: bool, place: int, judged: int, quota: int, left: int) -> Verdict:
+    if on_front:
+        return Verdict(True, "on the front", place)
+    if one.overuse is not None:
+        return Verdict(False, f"overuse: {one.overuse}", place)
+    rank = f"place {place + 1} of {judged}, of which {quota} go on"
+    return Verdict(left > 0, rank, place)
+
+
+def _protected(standings: Sequence[Standing]) -> set[int]:
+    """Numbers of the trials that are protected: the earliest, up to a share of all at the rung."""
+    room = math.floor(PROTECTED_AT_MOST * len(standings))
+    asking = sorted(one.number for one in standings if one.protected and not one.diverged)
+    return set(asking[:room])
+
+
+def _ranked(judged: Sequence[Standing], *, two: bool) -> list[tuple[Standing, bool]]:
+    """Best first, each with whether it is on the front."""
+    if not judged:
+        return []
+    if not two:
+        order = sorted(judged, key=lambda one: (-one.score, one.number))
+        return [(one, place == 0) for place, one in enumerate(order)]
+    points = np.array([one.point for one in judged])
+    fronts = front_ranks(points)
+    room = crowding(points, fronts)
+    order_two = sorted(range(len(judged)), key=lambda k: (fronts[k], -room[k], judged[k].number))
+    return [(judged[k], fronts[k] == 0) for k in order_two]
+
+
+def front_ranks(points: NDArray[np.float64]) -> list[int]:
+    """Index of each point's front: 0 for those that no point beats, 1 for those that only such beat, and so on.
+
+    Larger is better in both; a point beats another that it equals in one objective and exceeds in the other.
+
+    Args:
+        points: (n, 2).
+    """
+    unique, back = np.unique(points, axis=0, return_inverse=True)
+    ranks = [0] * len(unique)
+    best: list[float] = []  # of each front minus the largest second objective so far, rising
+    for index in np.lexsort((-unique[:, 1], -unique[:, 0])):
+        # Those before have as large a first objective, so the fronts with as large a second one beat this point.
+        rank = bisect_right(best, -float(unique[index, 1]))
+        ranks[index] = rank
+        best[rank : rank + 1] = [-float(unique[index, 1])]
+    return [ranks[index] for index in back.ravel()]
+
+
+def crowding(points: NDArray[np.float64], fronts: Sequence[int]) -> list[float]:
+    """Room of each point on its front: distance between its two neighbours there, infinite at the ends.
+
+    Args:
+        points: (n, 2).
+        fronts: Index of each point's front.
+    """
+    room = np.zeros(len(points))
+    for front in set(fronts):
+        members = np.flatnonzero(np.array(fronts) == front)
+        for objective in range(points.shape[1]):
+            values = points[members, objective]
+            order = np.argsort(values, kind="stable")
+            spread = values[order[-1]] - values[order[0]]
+            gaps = np.full(len(members), math.inf)
+            gaps[1:-1] = (values[order[2:]] - values[order[:-2]]) / spread if spread > 0 else 0.0
+            room[members[order]] += gaps
+    return [float(value) for value in room]

@@ -1,0 +1,263 @@
+"""Work on due members: jobs, what becomes of their results, and jobs that fail.
+
+A job that fails is split in two, and its halves again, until the culprit is alone: only failing alone uses up its
+attempts. Where memory ran out, later jobs have half the width too.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import torch
+
+from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
+from noise_search.search.mirroring import member_entry
+from noise_search.search.opening import OpenSweep
+from noise_search.search.outcomes import Reference, first_rows, settled, taken_from_control, with_comparisons
+from noise_search.search.telling import tell_finished
+from noise_search.seeds import stable_hash
+from noise_search.spec import SweepSpec
+from noise_search.store import NewResult, OutboxEntry, ResultRecord
+from noise_search.training import Job, Member, Result
+
+_log = logging.getLogger(__name__)
+_SHOWN_ERROR = 300  # characters
+OnEpoch = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Work:
+    """A driver at work: the sweep, how it stands, what trials are compared with, and the width of its jobs."""
+
+    opened: OpenSweep
+    board: Board
+    reference: Reference
+    on_epoch: OnEpoch
+    width: int
+    seeds: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seeds = training_seeds(self.opened.spec)
+
+
+def training_seeds(spec: SweepSpec) -> tuple[int, ...]:
+    """Seeds that every trial is trained with: the sweep's own first."""
+    more = (stable_hash(spec.seed, "training", index) % 2**63 for index in range(1, spec.budget.seeds))
+    return (spec.seed, *more)
+
+
+def work_on(work: Work, seats: Sequence[Seat]) -> None:
+    """Bring members one rung further: those that stand at the same one together."""
+    for epoch in dict.fromkeys(seat.reached for seat in seats):
+        group = [seat for seat in seats if seat.reached == epoch]
+        to_epoch = work.board.after(epoch)
+        silent = [seat for seat in group if _may_share(work, seat, to_epoch)]
+        if silent:
+            _take_from_control(work, silent, to_epoch)
+        _run_all(work, [seat for seat in group if seat not in silent], epoch, to_epoch)
+
+
+def _run_all(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
+    left = list(seats)
+    while left:
+        width = max(1, work.width // len(work.seeds))
+        _run(work, left[:width], from_epoch, to_epoch)
+        left = left[width:]
+
+
+def _run(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
+    """Train, store and tell one job; its halves where it fails."""
+    opened = work.opened
+    ids = [seat.id for seat in seats]
+    job_id = opened.writer.start_job(ids, from_epoch=from_epoch, to_epoch=to_epoch, seeds=work.seeds)
+    started, clock = datetime.now(UTC), time.monotonic()
+    try:
+        results = opened.executor.run(_job(work, seats, from_epoch, to_epoch), work.on_epoch)
+    except Exception as error:
+        _after_failure(work, seats, job_id, error)
+        _run_halves(work, seats, from_epoch, to_epoch)
+        return
+    going_on = [seat.id for seat in seats if seat.reached]
+    earlier = opened.store.results(opened.sweep.id, member_ids=going_on) if going_on else []
+    rows = _settle(work, seats, results, earlier)
+    opened.writer.finish_job(
+        job_id,
+        rows,
+        _entries(work, seats, rows, earlier, started),
+        epochs_trained=(to_epoch - from_epoch) * len(results) + sum(result.retrained for result in results),
+        samples_scored=_samples_scored(opened, results),
+        seconds=time.monotonic() - clock,
+    )
+    _note(work, seats, rows)
+
+
+def _job(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> Job:
+    members = tuple(
+        Member(str(seat.id), seat.policy, seed, seat.checkpoints.get(from_epoch, {}).get(seed))
+        for seat in seats
+        for seed in work.seeds
+    )
+    last = work.board.rungs[-1]
+    return Job(members, from_epoch, to_epoch, str(work.opened.checkpoint_folder), keep=to_epoch < last)
+
+
+def _settle(
+    work: Work, seats: Sequence[Seat], results: Sequence[Result], earlier: Sequence[ResultRecord]
+) -> list[NewResult]:
+    spec, rows = work.opened.spec, first_rows(work.opened.spec, seats, results)
+    diverged = {int(result.member) for result in results if result.diverged}
+    work.reference.note([row for row in rows if work.board.seat(row.member_id).control == NO_NOISE_CONTROL])
+    rows = with_comparisons(spec, rows, work.reference)
+    return [
+        row
+        for seat in seats
+        for row in settled(
+            spec,
+            seat,
+            [row for row in rows if row.member_id == seat.id],
+            [row for row in earlier if row.member_id == seat.id],
+            work.reference,
+            diverged=seat.id in diverged,
+        )
+    ]
+
+
+def _entries(
+    work: Work, seats: Sequence[Seat], rows: Sequence[NewResult], earlier: Sequence[ResultRecord], started: datetime
+) -> list[OutboxEntry]:
+    """What the mirror is to show of those that have come to their end."""
+    opened, ended = work.opened, datetime.now(UTC)
+    ending = [row.member_id for row in rows if row.state != "waiting"]
+    if not opened.spec.tracking.enabled or not ending:
+        return []
+    return [
+        member_entry(
+            opened.spec,
+            opened.sweep,
+            member,
+            [row for row in (*earlier, *rows) if row.member_id == member.id],
+            state=next(row.state for row in rows if row.member_id == member.id),
+            reason=next(row.reason for row in rows if row.member_id == member.id),
+            started=member.started_at or started,
+            ended=ended,
+        )
+        for member in opened.store.members(opened.sweep.id, member_ids=ending)
+    ]
+
+
+def _note(work: Work, seats: Sequence[Seat], rows: Sequence[NewResult]) -> None:
+    """Let everybody know of results that are stored."""
+    work.board.store_results(rows)
+    tell_finished(work.opened, seats)
+    if work.opened.mirror is not None:
+        work.opened.mirror.wake()
+
+
+# --- jobs that fail ---
+
+
+def _after_failure(work: Work, seats: Sequence[Seat], job_id: int, error: Exception) -> None:
+    """Store that a job has failed; a member that failed alone too often is given up."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_ERROR]
+    alone = seats[0] if len(seats) == 1 else None
+    work.opened.writer.fail_job(job_id, reason, blamed=None if alone is None else alone.id)
+    if _is_out_of_memory(error) and work.width > 1:
+        work.width = max(1, work.width // 2)
+        _log.warning("memory ran out: jobs have %d slots from now on", work.width)
+    if alone is None:
+        _log.warning("a job of %d trials failed and is split: %s", len(seats), reason)
+        return
+    alone.attempts += 1
+    if alone.control == NO_NOISE_CONTROL and alone.attempts > work.opened.spec.driver.retries:
+        raise error  # nothing can be compared without it
+    if alone.attempts > work.opened.spec.driver.retries:
+        _log.warning("%s failed: %s", alone.name, reason)
+        end(work, {alone.id: reason}, "failed")
+    else:
+        _log.warning("%s failed and is tried again: %s", alone.name, reason)
+
+
+def _run_halves(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
+    if len(seats) == 1:
+        if seats[0].state == "waiting":
+            _run(work, seats, from_epoch, to_epoch)
+        return
+    middle = len(seats) // 2
+    for half in (seats[:middle], seats[middle:]):
+        _run_all(work, half, from_epoch, to_epoch)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def end(work: Work, reasons: Mapping[int, str], state: str) -> None:
+    """Stop members or give them up, each for its reason."""
+    work.opened.writer.end_members(reasons, state, _entries_of_ended(work, reasons, state))
+    seats = [work.board.seat(member_id) for member_id in reasons]
+    for seat in seats:
+        work.board.set_state(seat, state)
+    tell_finished(work.opened, seats)
+    if work.opened.mirror is not None:
+        work.opened.mirror.wake()
+
+
+def _entries_of_ended(work: Work, reasons: Mapping[int, str], state: str) -> list[OutboxEntry]:
+    opened, now = work.opened, datetime.now(UTC)
+    if not opened.spec.tracking.enabled:
+        return []
+    rows = opened.store.results(opened.sweep.id, member_ids=list(reasons))
+    return [
+        member_entry(
+            opened.spec,
+            opened.sweep,
+            member,
+            [row for row in rows if row.member_id == member.id],
+            state=state,
+            reason=reasons[member.id],
+            started=member.started_at or now,
+            ended=now,
+        )
+        for member in opened.store.members(opened.sweep.id, member_ids=list(reasons))
+    ]
+
+
+# --- what need not be trained ---
+
+
+def _may_share(work: Work, seat: Seat, to_epoch: int) -> bool:
+    """Whether a trial is at this rung what the control is: nothing of its noise has acted.
+
+    Only where the control's numbers are a trial's to the last bit.
+    """
+    opened = work.opened
+    if seat.control is not None or not opened.spec.driver.share_prefix or not opened.sweep.bitwise:
+        return False
+    control = work.board.control()
+    kept = control.checkpoints.get(to_epoch, {})
+    return (
+        control.state not in ("infeasible", "failed")
+        and set(kept) == set(work.seeds)
+        and work.board.is_silent_until(seat, to_epoch)
+    )
+
+
+def _take_from_control(work: Work, seats: Sequence[Seat], to_epoch: int) -> None:
+    epochs = to_epoch - seats[0].reached
+    rows = [row for seat in seats for row in taken_from_control(work.reference.rows(to_epoch), seat)]
+    work.opened.writer.add_results(rows, [])
+    work.board.store_results(rows)
+    work.on_epoch(epochs * len(rows))
+
+
+def _samples_scored(opened: OpenSweep, results: Sequence[Result]) -> int:
+    suite = opened.spec.suite
+    sets = 1 + sum(len(kind.strengths) for kind in suite.kinds)
+    scorings = sum(1 for result in results for row in result.history if "clean" in row)
+    perturbed = len(suite.weight_strengths) * suite.weight_draws * len(results)
+    samples: int = (scorings * sets + perturbed) * opened.executor.validation_samples
+    return samples

@@ -1,0 +1,63 @@
+"""Jobs that begin where trials stopped: states come from checkpoints, and go into new ones."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from noise_search.checkpoints import CheckpointError, Reference, fingerprint, read_checkpoint, write_checkpoint
+from noise_search.training.job import Job, Member, Result, Workbench
+from noise_search.training.loop import Progress, run_job
+
+_log = logging.getLogger(__name__)
+
+
+def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> list[Result]:
+    """Train a job from its members' checkpoints, and write new ones where the job asks for them.
+
+    A member whose checkpoint cannot be used is trained again from the start: that costs time and changes no number.
+
+    Args:
+        job: Members in slot order, and the epochs to train.
+        workbench: Data, model and yardstick.
+        on_epoch: Told how many member-epochs of the job were just finished.
+    """
+    place = fingerprint(workbench.setup.mode, workbench.device)
+    folder = None if job.folder is None else Path(job.folder)
+    found = [_read(member, folder, place, workbench) for member in job.members]
+    lost = [slot for slot, state in enumerate(found) if state is None] if job.from_epoch else []
+    if lost:
+        again = Job(tuple(job.members[slot] for slot in lost), 0, job.from_epoch)
+        for slot, state in zip(lost, run_job(again, workbench)[1], strict=True):
+            found[slot] = state
+    states = [state for state in found if state is not None] if job.from_epoch else None
+    results, after = run_job(job, workbench, states, on_epoch=on_epoch)
+    kept = [_write(member, job, state, folder, place) for member, state in zip(job.members, after, strict=True)]
+    return [
+        replace(result, checkpoint=reference, retrained=job.from_epoch if slot in lost else 0)
+        for slot, (result, reference) in enumerate(zip(results, kept, strict=True))
+    ]
+
+
+def _read(member: Member, folder: Path | None, place: str, workbench: Workbench) -> dict[str, Tensor] | None:
+    if member.checkpoint is None or folder is None:
+        return None
+    try:
+        state = read_checkpoint(folder, member.checkpoint, place)
+    except CheckpointError as error:
+        _log.warning("a trial is trained again from its start: %s", error)
+        return None
+    return {key: value.to(workbench.device) for key, value in state.items()}
+
+
+def _write(member: Member, job: Job, state: dict[str, Tensor], folder: Path | None, place: str) -> Reference | None:
+    if folder is None or not job.keep:
+        return None
+    try:
+        return write_checkpoint(folder, f"{member.name}-{member.seed}-{job.to_epoch}", state, place)
+    except CheckpointError as error:
+        _log.warning("no checkpoint, so that the trial may have to be trained again: %s", error)
+        return None
