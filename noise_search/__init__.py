@@ -22,6 +22,7 @@ _HOME = {
     "pick": "commands",
     "doctor": "commands",
     "rm": "commands",
+    "stop": "commands",
     "train": "commands",
     "ui": "commands",
     "available": "commands",
@@ -37,7 +38,7 @@ _HOME = {
 _AT_HOME = {"available": "listing"}
 
 if TYPE_CHECKING:
-    from noise_search.commands import doctor, front, pick, rm, status, statuses, sweep, train, ui
+    from noise_search.commands import doctor, front, pick, rm, status, statuses, stop, sweep, train, ui
     from noise_search.commands import listing as available
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
@@ -59,6 +60,7 @@ __all__ = [
     "save_card",
     "status",
     "statuses",
+    "stop",
     "sweep",
     "train",
     "ui",

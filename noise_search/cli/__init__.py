@@ -38,6 +38,7 @@ from noise_search.cli.show import (
     print_table,
     row_json,
 )
+from noise_search.cli.stopping import add_stop
 from noise_search.cli.training import add_train
 from noise_search.errors import CallerError, expected_one_of
 
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     pick.add_argument("-o", "--output", metavar="CARD.yaml", help="file to write")
     add_train(command)
     add_ui(command)
+    add_stop(command)
     add_rm(command)
     add_doctor(command)
     listing = command("list", _list, "what can be searched, trained and scored")

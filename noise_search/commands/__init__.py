@@ -9,6 +9,7 @@ from noise_search.commands.places import DEFAULT_STORE, store_location
 from noise_search.commands.reading import front, listing, status, statuses
 from noise_search.commands.removing import Removal, rm
 from noise_search.commands.reporting import Silent
+from noise_search.commands.stopping import Stopped, stop
 from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
 from noise_search.commands.training import Trained, TrainOutcome, run_training, train
 
@@ -18,6 +19,7 @@ __all__ = [
     "Pages",
     "Removal",
     "Silent",
+    "Stopped",
     "SweepOutcome",
     "TrainOutcome",
     "Trained",
@@ -30,6 +32,7 @@ __all__ = [
     "run_training",
     "status",
     "statuses",
+    "stop",
     "store_location",
     "sweep",
     "sweep_files",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,11 +67,25 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
         "state": state,
         "budget": {"trials": record.budget_trials},
         "trials": {name: found.count(name) for name in states},
+        "over_a_constraint": sum(any(value > 0 for value in m.constraints.values()) for m in members if _is_whole(m)),
+        "overused": sum(member.overuse is not None for member in members),
+        "stopped_because": _reasons(members),
         "epochs_trained": sum(job.epochs_trained for job in jobs),
+        "epochs_saved": store.epochs_shared(record.id),
         "samples_scored": sum(job.samples_scored for job in jobs),
         "seconds": round(record.seconds, 1),
         "best": _best(members, store.latest_results(record.id)),
     }
+
+
+def _is_whole(member: MemberRecord) -> bool:
+    return member.state == "complete"
+
+
+def _reasons(members: Sequence[MemberRecord]) -> dict[str, int]:
+    """Trials that were stopped or failed, by the first word of the reason: place, overuse, diverged, ..."""
+    ended = [member.reason for member in members if member.state in ("stopped", "failed", "infeasible")]
+    return dict(Counter(re.split(r"\W", reason or "unknown", maxsplit=1)[0] for reason in ended))
 
 
 def _state(store: Store, record: SweepRecord) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from noise_search.execute.inline import InlineExecutor
+from noise_search.execute.simulated import SimulatedExecutor
 from noise_search.training import Job, Result
 
 
@@ -20,8 +21,11 @@ class Executor(Protocol):
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
 
+    def now(self) -> float:
+        """Seconds by the clock that training is timed with."""
+
     def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
         """Results in slot order; `on_epoch` is told of finished member-epochs as they come."""
 
 
-__all__ = ["Executor", "InlineExecutor"]
+__all__ = ["Executor", "InlineExecutor", "SimulatedExecutor"]

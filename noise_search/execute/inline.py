@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -28,6 +29,10 @@ class InlineExecutor:
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
         return self._workbench.steps_per_epoch
+
+    def now(self) -> float:
+        """Seconds by the machine's clock."""
+        return time.monotonic()
 
     def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
         """Train and score a job; `on_epoch` is told of finished member-epochs as they come."""

@@ -21,11 +21,8 @@ def forget_checkpoints(work: Work, seats: Sequence[Seat]) -> None:
     for seat in seats:
         if seat.control == NO_NOISE_CONTROL:
             continue
-        needed = (
-            set()
-            if seat.state in FINAL_STATES
-            else {ref["file"] for ref in seat.checkpoints.get(seat.reached, {}).values()}
-        )
+        kept = {} if seat.state in FINAL_STATES else seat.checkpoints.get(seat.reached, {})
+        needed = {reference["file"] for reference in kept.values()}
         for path in folder.glob(f"{seat.id}-*{SUFFIX}"):
             if path.name not in needed:
                 path.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _rises(history: Sequence[Mapping[str, float]], epochs: int) -> str | None:
     scored = [(int(row["epoch"]), row[_LOSS]) for row in history if _LOSS in row]
     late = [(epoch, loss) for epoch, loss in scored if epoch >= QUIET_SHARE * epochs]
     rising = 0
-    for (_, before), (epoch, after) in zip(late, late[1:], strict=False):
+    for (_, before), (epoch, after) in pairwise(late):
         rising = rising + 1 if after > before else 0
         if rising == RISES:
             return f"loss on corrupted images risen at {RISES} scorings running, the last after {epoch} epochs"

@@ -1,4 +1,4 @@
-"""Policies that are known to be good, tried first: from a card to the parameters with which a space makes its policy."""
+"""Policies that are known to be good, tried first: the parameters with which a space makes the policy of a card."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ attempts. Where memory ran out, later jobs have half the width too.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -74,7 +73,7 @@ def _run(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> N
     opened = work.opened
     ids = [seat.id for seat in seats]
     job_id = opened.writer.start_job(ids, from_epoch=from_epoch, to_epoch=to_epoch, seeds=work.seeds)
-    started, clock = datetime.now(UTC), time.monotonic()
+    started, clock = datetime.now(UTC), opened.executor.now()
     try:
         results = opened.executor.run(_job(work, seats, from_epoch, to_epoch), work.on_epoch)
     except Exception as error:
@@ -87,10 +86,10 @@ def _run(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> N
     opened.writer.finish_job(
         job_id,
         rows,
-        _entries(work, seats, rows, earlier, started),
+        _entries(work, rows, earlier, started),
         epochs_trained=(to_epoch - from_epoch) * len(results) + sum(result.retrained for result in results),
         samples_scored=_samples_scored(opened, results),
-        seconds=time.monotonic() - clock,
+        seconds=opened.executor.now() - clock,
     )
     _note(work, seats, rows)
 
@@ -127,7 +126,7 @@ def _settle(
 
 
 def _entries(
-    work: Work, seats: Sequence[Seat], rows: Sequence[NewResult], earlier: Sequence[ResultRecord], started: datetime
+    work: Work, rows: Sequence[NewResult], earlier: Sequence[ResultRecord], started: datetime
 ) -> list[OutboxEntry]:
     """What the mirror is to show of those that have come to their end."""
     opened, ended = work.opened, datetime.now(UTC)

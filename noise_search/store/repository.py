@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from noise_search.errors import CallerError, expected_one_of
@@ -239,6 +239,13 @@ class Store:
         """Whether a driver that may be alive holds the lease of a sweep."""
         with self._reading() as session:
             return leases.is_held(session, sweep_id)
+
+    def epochs_shared(self, sweep_id: int) -> int:
+        """Epochs that trials took from the no-noise control instead of training them, summed over trials and seeds."""
+        query = select(ResultRow.member_id, ResultRow.seed, func.max(ResultRow.epoch)).join(MemberRow)
+        shared = query.where(MemberRow.sweep_id == sweep_id, ResultRow.shared)
+        with self._reading() as session:
+            return sum(row[2] for row in session.execute(shared.group_by(ResultRow.member_id, ResultRow.seed)))
 
     def request_stop(self, sweep_id: int) -> None:
         """Ask whoever drives a sweep to stop; no lease is needed for that."""

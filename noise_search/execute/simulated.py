@@ -1,0 +1,140 @@
+"""Jobs that train nothing: scores come from learning curves, time from a clock that only jobs move.
+
+The driver, the store and Optuna are the real ones, so that thousands of trials show in seconds what they do: which
+trials are stopped, what a sampler finds, what a kill leaves behind. The same seed gives the same sweep.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from noise_search.metrics import above_chance, packed
+from noise_search.policy import Policy
+from noise_search.seeds import generator, stable_hash
+from noise_search.training import Job, Member, Result
+
+Curve = Callable[[Policy, int, int], "Point"]
+STEPS_PER_EPOCH = 10
+SAMPLES = 400
+CLASSES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Accuracy of a trial at one epoch, on clean and on corrupted images; `diverged` where training broke down."""
+
+    clean: float
+    robust: float
+    diverged: bool = False
+
+
+class SimulatedExecutor:
+    """Executor that looks up learning curves.
+
+    Args:
+        curve: Accuracies of a policy, trained with a seed, after so many epochs.
+        kinds: Kinds of corruption, with the number of severities of each.
+        seconds_per_epoch: That a job of any width takes for an epoch, by the clock.
+        before_job: Called before every job with its number from 0 on; what it raises, the job raises.
+    """
+
+    def __init__(
+        self,
+        curve: Curve,
+        kinds: Mapping[str, int],
+        *,
+        seconds_per_epoch: float = 1.0,
+        before_job: Callable[[int, Job], None] = lambda _number, _job: None,
+    ) -> None:
+        self._curve, self._kinds = curve, kinds
+        self._seconds_per_epoch, self._before_job = seconds_per_epoch, before_job
+        self._now, self._jobs = 0.0, 0
+
+    @property
+    def validation_samples(self) -> int:
+        """Samples of one scored set, of which none exist."""
+        return SAMPLES
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, of which none are trained."""
+        return STEPS_PER_EPOCH
+
+    def now(self) -> float:
+        """Seconds that jobs have taken so far."""
+        return self._now
+
+    def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
+        """Look up every member at the last epoch of the job."""
+        number, self._jobs = self._jobs, self._jobs + 1
+        self._before_job(number, job)
+        for _ in range(job.from_epoch, job.to_epoch):
+            self._now += self._seconds_per_epoch
+            on_epoch(len(job.members))
+        return [self._result(member, job) for member in job.members]
+
+    def _result(self, member: Member, job: Job) -> Result:
+        point = self._curve(member.policy, member.seed, job.to_epoch)
+        clean, robust = above_chance(point.clean, CLASSES), above_chance(point.robust, CLASSES)
+        alive = 0.0 if point.diverged else 1.0
+        scores = {"clean": alive * clean, "robust": alive * robust, "worst_family": alive * robust}
+        scores |= {"drop": alive * (clean - robust), "robust_weights": alive * clean}
+        cells = {kind: [point.robust] * severities for kind, severities in self._kinds.items()}
+        history = tuple(
+            {"epoch": float(epoch), "lr": 0.0, "train/loss": 0.0}
+            for epoch in range(job.from_epoch + 1, job.to_epoch + 1)
+        )
+        return Result(
+            member=member.name,
+            epoch=job.to_epoch,
+            seed=member.seed,
+            scores=scores,
+            cells={"clean": [point.clean], **cells, "weights": [point.clean]},
+            history=history,
+            diverged=point.diverged,
+            seconds=self._seconds_per_epoch * (job.to_epoch - job.from_epoch) / len(job.members),
+            correct={job.to_epoch: _packed(point.clean)},
+            checkpoint={"file": f"{member.name}-{member.seed}-{job.to_epoch}", "place": "nowhere", "sha256": ""}
+            if job.keep
+            else None,
+        )
+
+
+def _packed(accuracy: float) -> str:
+    """The first samples right, as many as the accuracy says: paired differences are then all of one sign."""
+    return packed(torch.arange(SAMPLES) < round(accuracy * SAMPLES))
+
+
+def noisy_curves(seed: int, *, epochs: int, spread: float = 0.01, diverging: float = 0.0) -> Curve:
+    """Learning curves in closed form, over the terms of a policy.
+
+    A term at inputs or weights adds robustness with its mean magnitude so far and costs clean accuracy with its
+    magnitude at the moment; both saturate. Every trial rises as 1 - exp(-epoch / (epochs / 4)), and has an error of its
+    own that is the same at every look.
+
+    Args:
+        seed: Of the errors.
+        epochs: Of the whole training.
+        spread: SD of a trial's error.
+        diverging: Share of trials that diverge, at an epoch of their own.
+    """
+
+    def curve(policy: Policy, trial_seed: int, epoch: int) -> Point:
+        tables = policy.tabulate(epochs * STEPS_PER_EPOCH)
+        steps = epoch * STEPS_PER_EPOCH
+        mean = sum(float(table[:steps].mean()) / (1.0 + float(table.max())) for table in tables.values())
+        now = sum(float(table[steps - 1]) / (1.0 + float(table.max())) for table in tables.values())
+        rng = generator(seed, "curve", stable_hash(repr(policy), trial_seed) % 2**31)
+        errors = torch.randn(2, generator=rng) * spread
+        when = torch.rand(2, generator=rng)
+        risen = 1.0 - math.exp(-4.0 * epoch / epochs)
+        clean = 0.1 + risen * (0.85 - 0.15 * now**2 + float(errors[0]))
+        robust = 0.1 + risen * (0.45 + 0.35 * math.tanh(4.0 * mean) - 0.1 * mean**2 + float(errors[1]))
+        gone = float(when[0]) < diverging and epoch >= math.ceil(float(when[1]) * epochs)
+        return Point(min(max(clean, 0.0), 1.0), min(max(robust, 0.0), 1.0), diverged=gone)
+
+    return curve
