@@ -161,3 +161,43 @@ def _any(value: Value, name: str, chooser: Chooser) -> Picked:
     if isinstance(value, Choices):
         return value.options[0] if len(value.options) == 1 else chooser.option(name, value.options)
     return value
+
+
+def searched(space: Space) -> dict[str, Range | Choices]:
+    """Every parameter that is searched, by name, in the order in which trials are asked for them."""
+    found: dict[str, Value] = {}
+    for site in space.sites:
+        found[f"{site.site}.noise"] = Choices(site.noises)
+        for noise, branch in site.branches.items():
+            found |= _searched_in_branch(branch, f"{site.site}.{noise}")
+    ranges = {name: value for name, value in found.items() if isinstance(value, Range | Choices)}
+    return {name: value for name, value in ranges.items() if isinstance(value, Range) or len(value.options) > 1}
+
+
+def _searched_in_branch(branch: NoiseBranch, where: str) -> dict[str, Value]:
+    own = {"magnitude": branch.magnitude, "fraction": branch.fraction, "level": branch.level}
+    found: dict[str, Value] = {f"{where}.{name}": value for name, value in own.items() if value is not None}
+    found[f"{where}.schedule"] = branch.schedule
+    for kind, curve in branch.curves.items():
+        for name, value in curve.items():
+            found |= _searched_in_setting(value, f"{where}.{kind}", name)
+    return found | {f"{where}.every.{name}": value for name, value in (branch.every or {}).items()}
+
+
+def _searched_in_setting(value: Value | Several, where: str, name: str) -> dict[str, Value]:
+    if not isinstance(value, Several):
+        return {f"{where}.{name}": value}
+    entries = {f"{where}.{name}.{index}": entry for index, entry in enumerate(value.entries)}
+    return {f"{where}.k": value.count, **entries}
+
+
+def has_branches(space: Space) -> bool:
+    """Whether a parameter is searched in some policies only."""
+    several = (
+        isinstance(setting, Several) and isinstance(setting.count, Range | Choices)
+        for site in space.sites
+        for branch in site.branches.values()
+        for curve in branch.curves.values()
+        for setting in curve.values()
+    )
+    return any(name.endswith((".noise", ".schedule", ".cycles")) for name in searched(space)) or any(several)

@@ -56,7 +56,11 @@ def resolve_modes(workbench: Workbench, mode: Mode, score_mode: Mode, *, width: 
     if score_mode != "looped" and (reason := unfusable_scoring(workbench)):
         _log.warning("trials are scored one after another: %s", reason)
         return training, "looped"
-    scoring = _faster(lambda way: _seconds_to_score(workbench, way, width)) if score_mode == "auto" else score_mode
+    scoring = (
+        _faster(lambda way: seconds_to_score(workbench, "fused", way, width=width))
+        if score_mode == "auto"
+        else score_mode
+    )
     return training, scoring
 
 
@@ -103,9 +107,16 @@ def seconds_to_train(workbench: Workbench, mode: Resolved, *, width: int, batche
     return _seconds(lambda: _in_groups(short, width, _train_group), workbench.device)
 
 
-def _seconds_to_score(workbench: Workbench, mode: Resolved, width: int) -> float:
-    fused = replace(workbench, setup=replace(workbench.setup, mode="fused", score_mode=mode))
-    return _seconds(lambda: _in_groups(fused, width, _score_group), workbench.device)
+def seconds_to_score(workbench: Workbench, mode: Resolved, score_mode: Resolved, *, width: int) -> float:
+    """Seconds in which `width` trials are scored once, in the groups and lanes of a job.
+
+    Args:
+        workbench: Of the sweep.
+        mode, score_mode: In which they train, and are scored.
+        width: Trials.
+    """
+    bench = replace(workbench, setup=replace(workbench.setup, mode=mode, score_mode=score_mode))
+    return _seconds(lambda: _in_groups(bench, width, _score_group), workbench.device)
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

@@ -1,0 +1,88 @@
+"""Sweeps on learning curves in place of training, with the real driver, store and study; see `execute.simulated`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from optuna.storages import BaseStorage
+
+from noise_search.execute import Executor
+from noise_search.search.asking import Study
+from noise_search.search.driver import Reporter, drive
+from noise_search.search.opening import OpenSweep, checkpoint_folder
+from noise_search.search.warm_start import warm_starts
+from noise_search.spec import SweepSpec
+from noise_search.store import Store, SweepRecord
+
+_IDENTITY: dict[str, object] = {"simulated": True}
+
+
+class _Quiet:
+    """Reporter that shows nothing."""
+
+    def begin(self, total: int, done: int) -> None:
+        """Nothing."""
+
+    def advance(self, epochs: int) -> None:
+        """Nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+
+def simulate(
+    spec: SweepSpec,
+    name: str,
+    store: Store,
+    executor: Executor,
+    *,
+    storage: BaseStorage | None = None,
+    reporter: Reporter | None = None,
+) -> SweepRecord:
+    """Run a simulated sweep, or continue it, up to its total of trials.
+
+    Args:
+        spec: What to search, and how; nothing is trained and nothing goes to MLflow.
+        name: Of the sweep.
+        store: Open.
+        executor: Whose learning curves to use.
+        storage: Optuna's; None takes the store's own.
+        reporter: Told of progress.
+    """
+    with open_simulated(spec, name, store, executor, storage) as opened:
+        drive(opened, reporter or _Quiet())
+        opened.writer.finish_sweep("complete", [])
+    return store.sweep(name)
+
+
+@contextmanager
+def open_simulated(
+    spec: SweepSpec, name: str, store: Store, executor: Executor, storage: BaseStorage | None = None
+) -> Iterator[OpenSweep]:
+    """Create or continue a simulated sweep under a lease; see `simulate`."""
+    sweep = store.find_sweep(name) or _create(spec, name, store)
+    starts: Sequence[dict[str, float | str]] = warm_starts(spec.space, spec.sampler.warm_start)
+    with store.take_lease(sweep.id) as writer:
+        writer.update_sweep(
+            state="running",
+            budget_trials=spec.budget.trials,
+            stop_requested=False,
+            train_mode="looped",
+            score_mode="looped",
+            bitwise=True,
+        )
+        databases = storage or store.optuna_storage()
+        study = Study(databases, name, spec.space, spec.objective, spec.sampler, spec.seed, starts)
+        folder = checkpoint_folder(store.location, name)
+        yield OpenSweep(spec, store.sweep(name), store, writer, study, executor, None, folder)
+
+
+def _create(spec: SweepSpec, name: str, store: Store) -> SweepRecord:
+    return store.create_sweep(
+        name=name,
+        digest="simulated",
+        identity=_IDENTITY,
+        config=dict(spec.raw),
+        budget_trials=spec.budget.trials,
+    )
