@@ -20,6 +20,7 @@ _HOME = {
     "statuses": "commands",
     "front": "commands",
     "pick": "commands",
+    "preview": "commands",
     "doctor": "commands",
     "rm": "commands",
     "stop": "commands",
@@ -38,7 +39,7 @@ _HOME = {
 _AT_HOME = {"available": "listing"}
 
 if TYPE_CHECKING:
-    from noise_search.commands import doctor, front, pick, rm, status, statuses, stop, sweep, train, ui
+    from noise_search.commands import doctor, front, pick, preview, rm, status, statuses, stop, sweep, train, ui
     from noise_search.commands import listing as available
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
@@ -56,6 +57,7 @@ __all__ = [
     "front",
     "load_card",
     "pick",
+    "preview",
     "rm",
     "save_card",
     "status",

@@ -34,6 +34,7 @@ from noise_search.cli.show import (
     print_front,
     print_json,
     print_outcome,
+    print_preview,
     print_statuses,
     print_table,
     row_json,
@@ -108,7 +109,8 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("sweep", _sweep, "run a sweep, or continue it up to its total of trials", HYDRA)
+    sweep = command("sweep", _sweep, "run a sweep, or continue it up to its total of trials", HYDRA)
+    sweep.add_argument("--preview", action="store_true", help="say what it would do and cost, and write nothing")
     status = command("status", _status, "how a sweep stands, or every sweep of the store")
     status.add_argument("name", nargs="?", metavar="NAME")
     front = command("front", _front, "the front of a sweep and every control")
@@ -136,6 +138,24 @@ def _common_options() -> _Parser:
 
 
 def _sweep(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    return _preview(options, rest) if options.preview else _run_sweeps(options, rest)
+
+
+def _preview(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    from noise_search.commands import preview_of
+
+    with store_variable(options.store):
+        found = [preview_of(config) for config in configurations(rest, "noise-search sweep")]
+    if options.json:
+        made = [one.to_mapping() for one in found]
+        print_json(made[0] if len(made) == 1 else made)
+    else:
+        for one in found:
+            print_preview(one)
+    return DONE
+
+
+def _run_sweeps(options: argparse.Namespace, rest: Sequence[str]) -> int:
     outcomes: list[SweepOutcome] = []
     interrupted = False
     try:

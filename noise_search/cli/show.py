@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noise_search.commands import SweepOutcome
+    from noise_search.commands import Preview, SweepOutcome
     from noise_search.search.fronts import FrontRow
 
 _WIDTH = 160  # columns of a table that goes into a file or a pipe
 _SHOWN_VALUES = 6
+_MINUTES_FROM, _HOURS_FROM = 120, 120  # seconds, minutes: in less, the smaller unit
 
 
 def print_json(content: object) -> None:
@@ -99,6 +100,33 @@ def print_front(rows: Sequence[FrontRow]) -> None:
             for row in rows
         ]
     )
+
+
+def print_preview(found: Preview) -> None:
+    """Print what a sweep would do."""
+    print_table([{"parameter": name, "searched": values} for name, values in found.parameters.items()])
+    print(f"sweep:    {found.name}")
+    print(f"trials:   {found.trials}, and {found.controls} controls, each with {_plural(found.seeds, 'seed')}")
+    print(f"rungs:    after {', '.join(str(rung) for rung in found.rungs)} epochs")
+    print(f"epochs:   {found.epochs_expected:,} expected, {found.epochs_at_most:,} at most, over all of them")
+    print(f"training: {found.train_mode}, scoring: {found.score_mode}")
+    print(f"time:     about {_duration(found.seconds_expected)} here, from timing a few steps")
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def _duration(seconds: float) -> str:
+    """Time in a few words.
+
+    >>> _duration(95), _duration(7300)
+    ('95 s', '2 h 2 min')
+    """
+    if seconds < _MINUTES_FROM:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < _HOURS_FROM else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _policy_text(policy: Sequence[dict[str, Any]]) -> str:

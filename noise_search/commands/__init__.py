@@ -6,6 +6,7 @@ from noise_search.commands.diagnosis import Check, doctor
 from noise_search.commands.looking import Pages, ui
 from noise_search.commands.picking import pick
 from noise_search.commands.places import DEFAULT_STORE, store_location
+from noise_search.commands.previewing import Preview, preview, preview_of
 from noise_search.commands.reading import front, listing, status, statuses
 from noise_search.commands.removing import Removal, rm
 from noise_search.commands.reporting import Silent
@@ -17,6 +18,7 @@ __all__ = [
     "DEFAULT_STORE",
     "Check",
     "Pages",
+    "Preview",
     "Removal",
     "Silent",
     "Stopped",
@@ -27,6 +29,8 @@ __all__ = [
     "front",
     "listing",
     "pick",
+    "preview",
+    "preview_of",
     "rm",
     "run_sweep",
     "run_training",
