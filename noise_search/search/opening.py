@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import cast
 
 from noise_search.data import Dataset
+from noise_search.errors import CallerError
 from noise_search.execute import Executor, InlineExecutor
 from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
 from noise_search.search.mirroring import member_name, opened_entry
-from noise_search.search.space import Picked
+from noise_search.search.space import Picked, has_branches, searched
 from noise_search.search.warm_start import warm_starts
 from noise_search.spec import SweepSpec
 from noise_search.store import FINAL_STATES, Location, MemberRecord, Store, SweepRecord, Writer, is_current, open_store
@@ -29,6 +30,7 @@ from noise_search.training.threads import cpu_threads
 _log = logging.getLogger(__name__)
 MIRROR_SECONDS = 120.0  # how long a sweep that ends waits for its mirror
 FAILING_MIRROR_SECONDS = 5.0
+LARGEST_GP_SPACE = 20  # parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,29 @@ def make_plan(spec: SweepSpec, dataset: Dataset) -> Plan:
     """Identity and name of a sweep on loaded data.
 
     Raises:
-        CallerError: For a card to start with that cannot be read, or whose policy the space does not hold.
+        CallerError: For a sampler that does not suit the space, a card to start with that cannot be read, or whose
+            policy the space does not hold.
     """
+    _refuse_unsuited(spec)
     warm_start = warm_starts(spec.space, spec.sampler.warm_start)
     identity = identity_of(spec, dataset, warm_start)
     digest = digest_of(identity)
     return Plan(spec, dataset, identity, digest, spec.name or default_name(spec, digest), warm_start)
+
+
+def _refuse_unsuited(spec: SweepSpec) -> None:
+    """Refuse a Gaussian process on a space that it cannot model: it takes every parameter to matter in every policy."""
+    if spec.sampler.name != "gp":
+        return
+    if has_branches(spec.space):
+        raise CallerError(
+            "sampler.name: gp needs a space without branches: one noise a site, one schedule, no choice of gates; "
+            "got one with branches; take tpe, or fix these"
+        )
+    if (count := len(searched(spec.space))) > LARGEST_GP_SPACE:
+        raise CallerError(
+            f"sampler.name: gp is for up to {LARGEST_GP_SPACE} parameters, got {count}; take tpe, or fix some"
+        )
 
 
 def finished(plan: Plan, location: Location) -> SweepRecord | None:

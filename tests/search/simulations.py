@@ -1,0 +1,92 @@
+"""Simulated sweeps for tests: the real driver, store and study on learning curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import optuna
+from optuna.storages import InMemoryStorage
+from sweep_examples import config
+
+from noise_search.config import build
+from noise_search.execute import SimulatedExecutor
+from noise_search.execute.simulated import Curve, noisy_curves
+from noise_search.search.simulating import simulate
+from noise_search.spec import SweepSpec
+from noise_search.store import Store, SweepRecord, locate, open_store
+from noise_search.training import Job
+
+EPOCHS = 9
+SIMULATED = (f"train.epochs={EPOCHS}", "sampler.batch=4", "driver.cohort=4", "budget.trials=24")
+NAME = "simulated"
+
+
+@cache
+def simulated_spec(*overrides: str) -> SweepSpec:
+    """Spec of a simulated sweep of 24 trials of 9 epochs."""
+    return build(config(*SIMULATED, *overrides))
+
+
+def executor(
+    spec: SweepSpec,
+    *,
+    curve: Curve | None = None,
+    before_job: Callable[[int, Job], None] = lambda _number, _job: None,
+) -> SimulatedExecutor:
+    """Executor whose learning curves are those of `noisy_curves` unless others are given."""
+    kinds = {kind.name: len(kind.strengths) for kind in spec.suite.kinds}
+    return SimulatedExecutor(curve or noisy_curves(spec.seed, epochs=spec.train.epochs), kinds, before_job=before_job)
+
+
+def run(
+    folder: Path,
+    *overrides: str,
+    curve: Curve | None = None,
+    before_job: Callable[[int, Job], None] = lambda _number, _job: None,
+    storage: InMemoryStorage | None = None,
+    name: str = NAME,
+) -> SweepRecord:
+    """Run or continue a simulated sweep in a store at `folder`."""
+    spec = simulated_spec(*overrides)
+    with open_store(locate(folder), create=True) as store:
+        made = executor(spec, curve=curve, before_job=before_job)
+        return simulate(spec, name, store, made, storage=storage)
+
+
+def findings(store: Store, name: str = NAME) -> dict[str, str]:
+    """What is known of every member, as text by its name, without times and keys."""
+    sweep_id = store.sweep(name).id
+    members = store.members(sweep_id)
+    results = store.results(sweep_id)
+    left_out = {"id", "member_id", "created_at", "seconds", "correct", "checkpoint"}
+    return {
+        str(member.number if member.control is None else member.control): json.dumps(
+            {
+                "parameters": member.parameters,
+                "state": member.state,
+                "reason": member.reason,
+                "told": member.told,
+                "results": [
+                    {key: value for key, value in asdict(row).items() if key not in left_out}
+                    for row in sorted(results, key=lambda row: (row.epoch, row.seed))
+                    if row.member_id == member.id
+                ],
+            },
+            sort_keys=True,
+        )
+        for member in members
+    }
+
+
+def told(store: Store, storage: InMemoryStorage | None = None, name: str = NAME) -> list[optuna.trial.FrozenTrial]:
+    """Trials as Optuna has them."""
+    study = optuna.load_study(
+        study_name=name,
+        storage=storage or store.optuna_storage(),
+        sampler=optuna.samplers.RandomSampler(seed=0),
+    )
+    return study.get_trials(deepcopy=True)
