@@ -32,6 +32,7 @@ from noise_search.cli.running import (
 from noise_search.cli.show import (
     outcome_json,
     print_front,
+    print_importance,
     print_json,
     print_outcome,
     print_preview,
@@ -193,7 +194,12 @@ def _status(options: argparse.Namespace, _: Sequence[str]) -> int:
         print_json(found) if options.json else print_statuses(found)
         return DONE
     one = commands.status(options.name, store=options.store)
-    print_json(one) if options.json else print_statuses([one])
+    if options.json:
+        print_json(one)
+        return DONE
+    print_statuses([one])
+    if one["importance"] is not None:
+        print_importance(one["importance"])
     return DONE
 
 

@@ -179,6 +179,13 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
     )
 
 
+def print_importance(found: dict[str, Any]) -> None:
+    """Print what mattered in a sweep."""
+    shares = ", ".join(f"{knob} {share:.0%}" for knob, share in found["shares"].items())
+    print(f"importance for the score: {shares}")
+    print(found["sentence"])
+
+
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """Print rows with the same keys; as wide as the terminal, or 160 columns into a file."""
     from rich import box

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,20 @@ from noise_search.commands.places import store_location
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.listing import LISTINGS
 from noise_search.search.fronts import FrontRow, front_rows
+from noise_search.search.importance import importance_in
 from noise_search.store import MemberRecord, ResultRecord, Store, SweepRecord, open_store
 
 
 def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
-    """State, budget, trials by outcome, epochs, samples, seconds and best trial of a sweep.
+    """State, budget, trials by outcome, epochs, samples, seconds, best trial and importance of knobs of a sweep.
 
     Raises:
         CallerError: For an unknown name or a missing store.
     """
     with open_store(store_location(store), create=False) as opened:
-        return _status(opened, opened.sweep(name))
+        record = opened.sweep(name)
+        found = importance_in(opened, record)
+        return {**_status(opened, record), "importance": None if found is None else asdict(found)}
 
 
 def statuses(*, store: str | Path | None = None) -> list[dict[str, Any]]:

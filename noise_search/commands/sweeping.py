@@ -15,6 +15,7 @@ from noise_search.policy import save_card
 from noise_search.report.figures import sweep_page
 from noise_search.search.driver import Reporter, drive
 from noise_search.search.fronts import FrontRow, complete_rows, front_rows
+from noise_search.search.importance import importance_in
 from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
 from noise_search.search.pick import make_card, pick_row
@@ -124,13 +125,16 @@ def _closing_entries(
     if opened.mirror is None:
         return []
     scores = [row.score for row in rows if row.control is None]
+    found = importance_in(opened.store, opened.sweep) if state == "complete" else None
+    shares = {} if found is None else {f"importance/{knob}": share for knob, share in found.shares.items()}
     return [
         closed_entry(
             opened.spec,
             opened.sweep,
             opened.writer.generation,
             state=state,
-            metrics={"trials": float(len(scores))} | ({"best": max(scores)} if scores else {}),
+            metrics={"trials": float(len(scores))} | ({"best": max(scores)} if scores else {}) | shares,
+            tags={} if found is None else {"noise_search.importance": found.sentence},
             files=[(path, folder) for folder, path in files.items()],
         )
     ]

@@ -108,6 +108,7 @@ def closed_entry(
     *,
     state: str,
     metrics: Mapping[str, float],
+    tags: Mapping[str, str],
     files: Sequence[tuple[Path, str]],
 ) -> OutboxEntry:
     """The sweep's run ends, with its numbers and files."""
@@ -118,7 +119,7 @@ def closed_entry(
         status=_STATUS[state],
         ended_ms=now,
         metrics=tuple(MetricPoint(key, value, 0, now) for key, value in metrics.items()),
-        tags={"noise_search.state": state},
+        tags={"noise_search.state": state, **tags},
         artifacts=tuple(Artifact(str(path), folder) for path, folder in files),
     )
     return OutboxEntry(f"closed {generation}", message.kind, message.to_payload())
