@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from optuna.storages import BaseStorage
@@ -11,6 +11,7 @@ from noise_search.execute import Executor
 from noise_search.search.asking import Study
 from noise_search.search.driver import Reporter, drive
 from noise_search.search.opening import OpenSweep, checkpoint_folder
+from noise_search.search.space import Picked
 from noise_search.search.warm_start import warm_starts
 from noise_search.spec import SweepSpec
 from noise_search.store import Store, SweepRecord
@@ -38,6 +39,7 @@ def simulate(
     executor: Executor,
     *,
     storage: BaseStorage | None = None,
+    asked: Sequence[Mapping[str, Picked]] = (),
     reporter: Reporter | None = None,
 ) -> SweepRecord:
     """Run a simulated sweep, or continue it, up to its total of trials.
@@ -48,9 +50,10 @@ def simulate(
         store: Open.
         executor: Whose learning curves to use.
         storage: Optuna's; None takes the store's own.
+        asked: Parameters of the first trials, in place of what a sampler would propose: those of a recorded sweep.
         reporter: Told of progress.
     """
-    with open_simulated(spec, name, store, executor, storage) as opened:
+    with open_simulated(spec, name, store, executor, storage, asked) as opened:
         drive(opened, reporter or _Quiet())
         opened.writer.finish_sweep("complete", [])
     return store.sweep(name)
@@ -58,11 +61,16 @@ def simulate(
 
 @contextmanager
 def open_simulated(
-    spec: SweepSpec, name: str, store: Store, executor: Executor, storage: BaseStorage | None = None
+    spec: SweepSpec,
+    name: str,
+    store: Store,
+    executor: Executor,
+    storage: BaseStorage | None = None,
+    asked: Sequence[Mapping[str, Picked]] = (),
 ) -> Iterator[OpenSweep]:
     """Create or continue a simulated sweep under a lease; see `simulate`."""
     sweep = store.find_sweep(name) or _create(spec, name, store)
-    starts: Sequence[dict[str, float | str]] = warm_starts(spec.space, spec.sampler.warm_start)
+    starts = [*asked, *warm_starts(spec.space, spec.sampler.warm_start)]
     with store.take_lease(sweep.id) as writer:
         writer.update_sweep(
             state="running",
