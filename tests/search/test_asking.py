@@ -2,17 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import optuna
 import pytest
 from optuna.storages import RDBStorage
-from optuna.trial import Trial
+from optuna.trial import Trial, TrialState
 from sweep_examples import spec
 
 from noise_search.policy import policy_to_list
-from noise_search.search.asking import Proposal, Study, random_policies
+from noise_search.search.asking import Outcome, Proposal, Study, random_policies
 from noise_search.search.space import Stored, policy_of
-from noise_search.spec import SamplerSpec
+from noise_search.spec import ObjectiveSpec, SamplerSpec, Space
 
 SAMPLER = SamplerSpec(batch=2, startup_trials=2)
 SPACE = spec().space
@@ -27,14 +28,20 @@ def storage(tmp_path: Path) -> Iterator[RDBStorage]:
 
 
 def _study(storage: RDBStorage, *, name: str = "one", seed: int = 0) -> Study:
-    return Study(storage, name, SPACE, SAMPLER, seed)
+    return Study(storage, name, SPACE, ObjectiveSpec(), SAMPLER, seed)
+
+
+def outcome(score: float, *, diverged: bool = False) -> Outcome:
+    return Outcome(TrialState.COMPLETE, (score,), 2, {"diverged": 1.0} if diverged else {})
 
 
 def _ask_and_tell(study: Study, count: int) -> list[Proposal]:
     proposals = []
     for _ in range(count):
         proposals.append(study.ask())
-        study.tell(proposals[-1].number, 0.1 * (proposals[-1].number % 5), diverged=proposals[-1].number % 4 == 3)
+        study.tell(
+            proposals[-1].number, outcome(0.1 * (proposals[-1].number % 5), diverged=proposals[-1].number % 4 == 3)
+        )
     return proposals
 
 
@@ -80,7 +87,7 @@ def test_another_seed_proposes_other_policies(storage: RDBStorage) -> None:
 
 
 def test_the_first_trials_are_random_and_differ(storage: RDBStorage) -> None:
-    study = Study(storage, "one", SPACE, SamplerSpec(batch=8, startup_trials=8), seed=0)
+    study = Study(storage, "one", SPACE, ObjectiveSpec(), SamplerSpec(batch=8, startup_trials=8), seed=0)
     asked = [study.ask().parameters for _ in range(8)]
     assert all(one != other for number, one in enumerate(asked) for other in asked[:number])
 
@@ -91,7 +98,7 @@ def test_what_is_told_changes_what_is_proposed_after_the_first_random_trials(sto
         study = _study(storage, name=name)
         for number in range(8):
             study.ask()
-            study.tell(number, sign * number, diverged=False)
+            study.tell(number, outcome(sign * number, diverged=False))
         proposals.append(study.ask())
     assert proposals[0].parameters != proposals[1].parameters
 
@@ -107,8 +114,8 @@ def test_nothing_is_learned_inside_a_batch_but_that_others_are_running(storage: 
 def test_a_trial_told_twice_keeps_what_it_was_told_first(storage: RDBStorage) -> None:
     study = _study(storage)
     study.ask()
-    study.tell(0, 0.25, diverged=False)
-    study.tell(0, 0.75, diverged=True)
+    study.tell(0, outcome(0.25, diverged=False))
+    study.tell(0, outcome(0.75, diverged=True))
     (trial,) = storage.get_all_trials(storage.get_study_id_from_name("one"))
     assert (trial.value, trial.constraints) == (0.25, {})
 
@@ -116,7 +123,7 @@ def test_a_trial_told_twice_keeps_what_it_was_told_first(storage: RDBStorage) ->
 def test_a_reloaded_study_can_tell_what_the_original_asked(storage: RDBStorage) -> None:
     _study(storage).ask()
     reloaded = _study(storage)
-    reloaded.tell(0, 0.5, diverged=False)
+    reloaded.tell(0, outcome(0.5, diverged=False))
     assert reloaded.running() == []
     assert _study(storage).running() == []
 
@@ -124,7 +131,7 @@ def test_a_reloaded_study_can_tell_what_the_original_asked(storage: RDBStorage) 
 def test_a_trial_that_diverged_is_complete_with_a_violated_constraint(storage: RDBStorage) -> None:
     study = _study(storage)
     study.ask()
-    study.tell(0, 0.0, diverged=True)
+    study.tell(0, outcome(0.0, diverged=True))
     (trial,) = storage.get_all_trials(storage.get_study_id_from_name("one"))
     assert (trial.state.name, trial.value, trial.constraints) == ("COMPLETE", 0.0, {"diverged": 1.0})
 
@@ -133,7 +140,7 @@ def test_a_kill_between_the_constraint_and_the_telling_is_made_good(storage: RDB
     _study(storage).ask()
     stored = optuna.load_study(study_name="one", storage=storage)
     Trial(stored, stored.get_trials()[0]._trial_id).set_constraint("diverged", 1.0)
-    _study(storage).tell(0, 0.0, diverged=True)
+    _study(storage).tell(0, outcome(0.0, diverged=True))
     (trial,) = storage.get_all_trials(storage.get_study_id_from_name("one"))
     assert (trial.state.name, trial.constraints) == ("COMPLETE", {"diverged": 1.0})
 
@@ -147,3 +154,105 @@ def test_random_policies_depend_on_the_seed_and_start_alike_whatever_their_count
 def test_random_policies_differ_from_each_other() -> None:
     texts = {str(policy_to_list(policy)) for policy in random_policies(SPACE, 20, seed=0)}
     assert len(texts) > 15
+
+
+# --- samplers and objectives ---
+
+FLAT = spec(
+    "space.terms={inputs: {noise: gaussian, magnitude: {low: 0.02, high: 0.6}, fraction: {low: 0.1, high: 1.0}}}"
+).space
+NAMES = ("tpe", "random", "nsga2", "qmc", "gp")
+Name = Literal["tpe", "random", "nsga2", "qmc", "gp"]
+
+
+def _searched(
+    name: Name, storage: RDBStorage, study_name: str, *, pareto: bool, reloads: bool, count: int
+) -> list[Any]:
+    """Parameters of so many trials, each told before the next is asked, or the study loaded anew before each."""
+    space: Space = FLAT if name == "gp" else SPACE
+    objective = ObjectiveSpec("pareto" if pareto else "combined")
+    sampler = SamplerSpec(name, batch=2, startup_trials=3, population=4)
+
+    def load() -> Study:
+        return Study(storage, study_name, space, objective, sampler, 5)
+
+    study, found = load(), []
+    for number in range(count):
+        study = load() if reloads else study
+        proposal = study.ask()
+        found.append(proposal.parameters)
+        values = (0.1 * (number % 4), 0.05 * (number % 7)) if pareto else (0.1 * (number % 4),)
+        state = TrialState.PRUNED if number % 5 == 4 else TrialState.COMPLETE
+        study.tell(number, Outcome(state, values, 1))
+    return found
+
+
+@pytest.mark.parametrize("pareto", [False, True], ids=["combined", "pareto"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sampler_proposes_the_same_when_the_study_is_loaded_before_every_ask(
+    name: Name, pareto: bool, storage: RDBStorage
+) -> None:
+    steady = _searched(name, storage, "steady", pareto=pareto, reloads=False, count=10)
+    reloaded = _searched(name, storage, "reloaded", pareto=pareto, reloads=True, count=10)
+    assert reloaded == steady
+    assert len({str(parameters) for parameters in steady}) == 10
+
+
+def test_the_points_of_qmc_fill_a_range_evenly(storage: RDBStorage) -> None:
+    study = Study(storage, "one", FLAT, ObjectiveSpec(), SamplerSpec("qmc"), 0)
+    for _ in range(17):
+        study.tell(study.ask().number, outcome(0.5))
+    values = [
+        trial.params["inputs.gaussian.fraction"]
+        for trial in storage.get_all_trials(storage.get_study_id_from_name("one"))
+    ][1:]
+    shares = sorted(int(16 * (value - 0.1) / 0.9) for value in values)
+    assert len(set(shares)) >= 14
+
+
+def test_a_trial_that_waits_is_pruned_in_the_eyes_of_samplers_and_running_in_the_storage(storage: RDBStorage) -> None:
+    study = _study(storage)
+    for _ in range(4):
+        study.ask()
+    before = _study(storage, name="other")
+    for _ in range(4):
+        before.ask()
+    for number in range(4):
+        study.pause(number, 1, 0.1 * number)
+    assert [trial.state for trial in storage.get_all_trials(storage.get_study_id_from_name("one"))] == [
+        TrialState.RUNNING
+    ] * 4
+    assert study.ask().parameters != before.ask().parameters
+
+
+def test_what_goes_on_runs_again_in_the_eyes_of_samplers(storage: RDBStorage) -> None:
+    one, other = _study(storage), _study(storage, name="other")
+    for study in (one, other):
+        for _ in range(4):
+            study.ask()
+    one.pause(2, 1, 0.9)
+    one.resume(2)
+    assert one.ask().parameters == other.ask().parameters
+
+
+def test_a_stopped_trial_is_pruned_at_its_last_score(storage: RDBStorage) -> None:
+    study = _study(storage)
+    study.ask()
+    study.tell(0, Outcome(TrialState.PRUNED, (0.4,), 3))
+    (trial,) = storage.get_all_trials(storage.get_study_id_from_name("one"))
+    assert (trial.state.name, trial.intermediate_values) == ("PRUNED", {3: 0.4})
+
+
+def test_a_failed_trial_is_told_as_such(storage: RDBStorage) -> None:
+    study = _study(storage)
+    study.ask()
+    study.tell(0, Outcome(TrialState.FAIL))
+    (trial,) = storage.get_all_trials(storage.get_study_id_from_name("one"))
+    assert trial.state is TrialState.FAIL
+
+
+def test_policies_known_to_be_good_are_asked_first(storage: RDBStorage) -> None:
+    known = [{"inputs.gaussian.magnitude": 0.3, "inputs.gaussian.fraction": 0.5}]
+    study = Study(storage, "one", FLAT, ObjectiveSpec(), SAMPLER, 0, known)
+    assert study.ask().parameters == known[0]
+    assert study.ask().parameters != known[0]

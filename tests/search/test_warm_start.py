@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sweep_examples import spec
+
+from noise_search.errors import CallerError
+from noise_search.policy import Card, Policy, Term, save_card
+from noise_search.schedules import Gate, Schedule
+from noise_search.search.asking import random_policies
+from noise_search.search.space import Stored, policy_of
+from noise_search.search.warm_start import parameters_of, warm_starts
+from noise_search.spec import Space
+
+SPACES = ("default", "schedules", "images", "gaussian")
+
+
+@pytest.fixture(scope="module", params=SPACES)
+def space(request: pytest.FixtureRequest) -> Space:
+    return spec(f"space={request.param}").space
+
+
+def test_every_policy_of_a_space_has_parameters_that_make_it_again(space: Space) -> None:
+    for policy in random_policies(space, 60, seed=3):
+        assert policy_of(space, Stored(parameters_of(space, policy))) == policy
+
+
+def test_no_noise_at_all_is_a_policy_where_every_site_may_have_none() -> None:
+    space = spec("space=default").space
+    assert policy_of(space, Stored(parameters_of(space, Policy()))) == Policy()
+
+
+def test_a_noise_that_the_space_lacks_is_refused() -> None:
+    space = spec("space.terms={inputs: {noise: {choices: [none, gaussian]}}}").space
+    with pytest.raises(CallerError, match=r"inputs\.noise: expected one of \['none', 'gaussian'\], got 'speckle'"):
+        parameters_of(space, Policy((Term("inputs", "speckle", 0.1),)))
+
+
+def test_a_magnitude_out_of_range_is_refused() -> None:
+    space = spec("space.terms={inputs: {noise: gaussian, magnitude: {low: 0.1, high: 0.2}, schedule: constant}}").space
+    with pytest.raises(
+        CallerError, match=r"inputs\.gaussian\.magnitude: expected a number from 0\.1 to 0\.2, got 0\.3"
+    ):
+        parameters_of(space, Policy((Term("inputs", "gaussian", 0.3, 0.5),)))
+
+
+def test_what_the_space_holds_fixed_otherwise_is_refused() -> None:
+    space = spec("space.terms={inputs: {noise: gaussian, magnitude: 0.1, fraction: 0.5, schedule: constant}}").space
+    gated = Policy((Term("inputs", "gaussian", 0.1, 0.5, schedule=Schedule("constant", every=Gate(2, 0.5))),))
+    with pytest.raises(CallerError, match="expected a policy of the space"):
+        parameters_of(space, gated)
+
+
+def test_cards_that_do_not_fit_are_named_all_at_once(tmp_path: Path) -> None:
+    space = spec("space.terms={inputs: {noise: gaussian, magnitude: 0.1, fraction: 0.5, schedule: constant}}").space
+    save_card(Card(Policy((Term("inputs", "gaussian", 0.1, 0.5),)), {}), tmp_path / "fits.yaml")
+    save_card(Card(Policy((Term("inputs", "speckle", 0.1),)), {}), tmp_path / "other.yaml")
+    assert warm_starts(space, [str(tmp_path / "fits.yaml")]) == [{}]
+    with pytest.raises(CallerError) as caught:
+        warm_starts(space, [str(tmp_path / name) for name in ("other.yaml", "fits.yaml", "missing.yaml")])
+    assert [mistake.partition(":")[0] for mistake in caught.value.mistakes] == [
+        "sampler.warm_start[0]",
+        "sampler.warm_start[2]",
+    ]
