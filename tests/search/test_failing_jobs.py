@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from optuna.trial import TrialState
+from simulations import NAME, findings, run, told
+
+from noise_search.store import JobRecord, MemberRecord, locate, open_store
+from noise_search.training import Job
+
+BeforeJob = Callable[[int, Job], None]
+
+
+def _members(folder: Path) -> dict[int, MemberRecord]:
+    with open_store(locate(folder), create=False) as store:
+        members = store.members(store.sweep(NAME).id)
+    return {member.number: member for member in members if member.number is not None}
+
+
+def _jobs(folder: Path) -> list[JobRecord]:
+    with open_store(locate(folder), create=False) as store:
+        return store.jobs(store.sweep(NAME).id)
+
+
+def _findings(folder: Path) -> dict[str, str]:
+    with open_store(locate(folder), create=False) as store:
+        return findings(store)
+
+
+def _member_id(folder: Path, number: int) -> str:
+    return str(_members(folder)[number].id)
+
+
+def failing_with(member: str, error: Exception, times: float = float("inf")) -> BeforeJob:
+    """Jobs with this member fail, so many times at most."""
+    left = times
+
+    def before(_number: int, job: Job) -> None:
+        nonlocal left
+        if left > 0 and any(slot.name == member for slot in job.members):
+            left -= 1
+            raise error
+
+    return before
+
+
+def test_a_job_that_fails_is_split_until_the_culprit_is_alone(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    poisoned = _member_id(tmp_path / "whole", 5)
+    run(tmp_path / "one", before_job=failing_with(poisoned, RuntimeError("a bad layer")))
+    members = _members(tmp_path / "one")
+    assert members[5].state == "failed"
+    assert members[5].reason == "RuntimeError: a bad layer"
+    assert members[5].attempts == 2
+    assert all(member.state == "complete" for number, member in members.items() if number != 5)
+    failed = [len(job.members) for job in _jobs(tmp_path / "one") if job.state == "failed"]
+    assert failed == [4, 2, 1, 1]
+    assert all(job.error == "RuntimeError: a bad layer" for job in _jobs(tmp_path / "one") if job.state == "failed")
+    with open_store(locate(tmp_path / "one"), create=False) as store:
+        assert [trial.number for trial in told(store) if trial.state is TrialState.FAIL] == [5]
+
+
+def test_who_shared_a_job_with_the_culprit_has_the_numbers_of_a_sweep_without_failures(tmp_path: Path) -> None:
+    run(tmp_path / "whole", "sampler=random")
+    poisoned = _member_id(tmp_path / "whole", 5)
+    run(tmp_path / "one", "sampler=random", before_job=failing_with(poisoned, RuntimeError("a bad layer")))
+    whole, one = _findings(tmp_path / "whole"), _findings(tmp_path / "one")
+    assert {name for name in whole if whole[name] != one[name]} == {"5"}
+
+
+def test_what_fails_now_and_then_is_tried_again_and_changes_nothing(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    flaky = _member_id(tmp_path / "whole", 9)
+    run(tmp_path / "one", before_job=failing_with(flaky, RuntimeError("bad luck"), times=3))
+    assert _findings(tmp_path / "one") == _findings(tmp_path / "whole")
+    assert _members(tmp_path / "one")[9].attempts == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")], ids=["host", "device"])
+def test_where_memory_runs_out_later_jobs_are_half_as_wide(error: Exception, tmp_path: Path) -> None:
+    def before(_number: int, job: Job) -> None:
+        if len(job.members) > 2:
+            raise error
+
+    run(tmp_path / "whole")
+    run(tmp_path / "one", before_job=before)
+    assert _findings(tmp_path / "one") == _findings(tmp_path / "whole")
+    widths = [len(job.members) for job in _jobs(tmp_path / "one") if job.state == "done"]
+    assert max(widths) == 2
+    assert sum(job.state == "failed" for job in _jobs(tmp_path / "one")) == 1
+
+
+def test_a_control_that_fails_is_reported_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    with open_store(locate(tmp_path / "whole"), create=False) as store:
+        control = store.find_control(store.sweep(NAME).id, "constant_1")
+    assert control is not None
+    run(tmp_path / "one", before_job=failing_with(str(control.id), RuntimeError("no")))
+    with open_store(locate(tmp_path / "one"), create=False) as store:
+        found = store.find_control(store.sweep(NAME).id, "constant_1")
+    assert found is not None
+    assert found.state == "failed"
+    assert all(member.state == "complete" for member in _members(tmp_path / "one").values())
+
+
+def test_nothing_goes_on_without_the_control_that_has_no_noise(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    with open_store(locate(tmp_path / "whole"), create=False) as store:
+        control = store.find_control(store.sweep(NAME).id, "no_noise")
+    assert control is not None
+    with pytest.raises(RuntimeError, match="a model that cannot work"):
+        run(tmp_path / "one", before_job=failing_with(str(control.id), RuntimeError("a model that cannot work")))
+
+
+def test_the_number_of_attempts_outlives_a_kill(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    poisoned = _member_id(tmp_path / "whole", 5)
+    fails = failing_with(poisoned, RuntimeError("a bad layer"))
+    seen = 0
+
+    class Killed(BaseException):
+        pass
+
+    def before(number: int, job: Job) -> None:
+        nonlocal seen
+        alone = [slot.name for slot in job.members] == [poisoned]
+        seen += alone
+        if alone and seen == 2:
+            raise Killed
+        fails(number, job)
+
+    with pytest.raises(Killed):
+        run(tmp_path / "one", before_job=before)
+    assert _members(tmp_path / "one")[5].attempts == 1
+    run(tmp_path / "one", before_job=fails)
+    assert _members(tmp_path / "one")[5].attempts == 2
+    assert _members(tmp_path / "one")[5].state == "failed"
