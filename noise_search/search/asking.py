@@ -102,6 +102,15 @@ class Study:
     def ask(self) -> Proposal:
         """Propose the next trial and store it, running."""
         number = len(self._trials)
+        policy, proposed = self._propose(number)
+        stored = self._storage.get_trial(self._storage.create_new_trial(self._study_id, template_trial=proposed))
+        if stored.number != number:
+            raise RuntimeError(f"trial {number} was stored as {stored.number}: another process asks this study")
+        self._trials.append(stored)
+        return Proposal(number, dict(proposed.params), policy)
+
+    def _propose(self, number: int) -> tuple[Policy, FrozenTrial]:
+        """What the sampler makes of the trials so far; nothing is stored."""
         study = self._current()
         study.sampler = make_sampler(self._sampler, self._seed, number)
         if number < len(self._warm_start):
@@ -110,12 +119,7 @@ class Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = study.ask()
             policy = policy_of(self._space, _Asking(trial))
-        frozen = copy.deepcopy(study.get_trials(deepcopy=False)[trial.number])
-        stored = self._storage.get_trial(self._storage.create_new_trial(self._study_id, template_trial=frozen))
-        if stored.number != number:
-            raise RuntimeError(f"trial {number} was stored as {stored.number}: another process asks this study")
-        self._trials.append(stored)
-        return Proposal(number, dict(frozen.params), policy)
+        return policy, copy.deepcopy(study.get_trials(deepcopy=False)[trial.number])
 
     def pause(self, number: int, epoch: int, score: float) -> None:
         """Let samplers know how a trial stands that waits at a rung; nothing is stored."""

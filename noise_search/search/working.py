@@ -75,7 +75,8 @@ def _run(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> N
     job_id = opened.writer.start_job(ids, from_epoch=from_epoch, to_epoch=to_epoch, seeds=work.seeds)
     started, clock = datetime.now(UTC), opened.executor.now()
     try:
-        results = opened.executor.run(_job(work, seats, from_epoch, to_epoch), work.on_epoch)
+        job = _job(work, seats, from_epoch, to_epoch)
+        results = _one_a_slot(job, opened.executor.run(job, work.on_epoch))
     except Exception as error:
         _after_failure(work, seats, job_id, error)
         _run_halves(work, seats, from_epoch, to_epoch)
@@ -102,6 +103,19 @@ def _job(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> J
     )
     last = work.board.rungs[-1]
     return Job(members, from_epoch, to_epoch, str(work.opened.checkpoint_folder), keep=to_epoch < last)
+
+
+def _one_a_slot(job: Job, results: Sequence[Result]) -> list[Result]:
+    """Results in slot order; one that came twice counts once.
+
+    Raises:
+        RuntimeError: Some are missing.
+    """
+    found = {(result.member, result.seed): result for result in results}
+    slots = [(member.name, member.seed) for member in job.members]
+    if missing := [name for name, seed in slots if (name, seed) not in found]:
+        raise RuntimeError(f"the job ended without results of {len(missing)} of {len(slots)} slots")
+    return [found[slot] for slot in slots]
 
 
 def _settle(
