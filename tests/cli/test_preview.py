@@ -16,7 +16,7 @@ def test_it_says_what_a_sweep_would_do_and_writes_nothing(ns: Run) -> None:
     assert (found["name"], found["trials"], found["controls"], found["seeds"]) == ("tiny", BUDGET, CONTROLS, 1)
     assert found["epochs_at_most"] == found["epochs_expected"] == 2 * (BUDGET + CONTROLS)
     assert found["seconds_expected"] > 0
-    assert found["parameters"]["inputs.noise"] == "none, gaussian, speckle, mixup"
+    assert found["parameters"]["inputs.noise"] == "none, gaussian, mixup"
     assert found["parameters"]["inputs.gaussian.magnitude"] == "0.02 to 0.6 (log scale)"
 
 
