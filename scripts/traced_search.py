@@ -56,7 +56,7 @@ PLACES = {
             "noise_search.store.repository:create_schema",
             "noise_search.search.opening:create_tracking_schema",
         ],
-        TRAINING: ["noise_search.execute.inline:run_job", "noise_search.training.loop:_run_group"],
+        TRAINING: ["noise_search.execute.inline:run_from_checkpoints", "noise_search.training.loop:_run_group"],
         NOISES: ["noise_search.training.loop:noisy_batch", "noise_search.training.loop:noisy_weights"],
         SCORING: ["noise_search.training.loop:score", "noise_search.training.loop:weight_robustness"],
         SAMPLER: [
@@ -67,7 +67,7 @@ PLACES = {
         STORE: ["noise_search.store:Writer.*", "noise_search.store:Store.*"],
         TRACKING: [
             "noise_search.tracking.mirror:Mirror._run",
-            "noise_search.search.driver:member_entry",
+            "noise_search.search.working:member_entry",
             "noise_search.search.opening:opened_entry",
             "noise_search.commands.sweeping:closed_entry",
         ],

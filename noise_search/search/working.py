@@ -123,9 +123,9 @@ def _settle(
 ) -> list[NewResult]:
     spec, rows = work.opened.spec, first_rows(work.opened.spec, seats, results)
     diverged = {int(result.member) for result in results if result.diverged}
-    work.reference.note([row for row in rows if work.board.seat(row.member_id).control == NO_NOISE_CONTROL])
+    _note_control(work, rows)
     rows = with_comparisons(spec, rows, work.reference)
-    return [
+    rows = [
         row
         for seat in seats
         for row in settled(
@@ -137,6 +137,12 @@ def _settle(
             diverged=seat.id in diverged,
         )
     ]
+    _note_control(work, rows)  # with what it is compared with, itself
+    return rows
+
+
+def _note_control(work: Work, rows: Sequence[NewResult]) -> None:
+    work.reference.note([row for row in rows if work.board.seat(row.member_id).control == NO_NOISE_CONTROL])
 
 
 def _entries(
