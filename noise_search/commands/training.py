@@ -21,7 +21,8 @@ from noise_search.errors import CallerError
 from noise_search.files import refuse_unwritable, write_whole
 from noise_search.metrics import combined
 from noise_search.policy import Card, Policy, load_card, policy_from_list, policy_to_list
-from noise_search.search.driver import NO_NOISE_CONTROL, Reporter
+from noise_search.search.board import NO_NOISE_CONTROL
+from noise_search.search.driver import Reporter
 from noise_search.spec import SweepSpec
 from noise_search.training import Job, Member, Result, Workbench, load_dataset, provisional_workbench, run_job
 from noise_search.training.modes import resolve_modes

@@ -16,6 +16,7 @@ from typing import cast
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from noise_search.policy import Policy
@@ -84,7 +85,7 @@ class Study:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = storage
-        self._directions = ["maximize"] * (2 if objective.name == "pareto" else 1)
+        self._directions = [StudyDirection.MAXIMIZE] * (2 if objective.name == "pareto" else 1)
         self._stored = optuna.create_study(
             storage=storage,
             study_name=name,

@@ -84,14 +84,14 @@ def exposures(policy: Policy, steps: int, at: Sequence[int]) -> tuple[float, ...
         steps: Of the whole training.
         at: Numbers of steps.
     """
-    sums = [np.concatenate([[0.0], np.cumsum(table)]) for table in policy.tabulate(steps).values()]
+    sums = [np.concatenate([[0.0], np.cumsum(table.numpy())]) for table in policy.tabulate(steps).values()]
     acting = [total for total in sums if total[-1] > 0]
     return tuple(max((float(total[step] / total[-1]) for total in acting), default=1.0) for step in at)
 
 
 def silent_steps(policy: Policy, steps: int) -> int:
     """Steps before the first at which any noise of a policy acts; all of them where none ever does."""
-    acting = [np.flatnonzero(table) for table in policy.tabulate(steps).values()]
+    acting = [np.flatnonzero(table.numpy()) for table in policy.tabulate(steps).values()]
     return min((int(found[0]) for found in acting if len(found)), default=steps)
 
 

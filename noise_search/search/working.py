@@ -17,6 +17,7 @@ from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
 from noise_search.search.mirroring import member_entry
 from noise_search.search.opening import OpenSweep
 from noise_search.search.outcomes import Reference, first_rows, settled, taken_from_control, with_comparisons
+from noise_search.search.results import Row
 from noise_search.search.telling import tell_finished
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec
@@ -150,6 +151,7 @@ def _entries(
 ) -> list[OutboxEntry]:
     """What the mirror is to show of those that have come to their end."""
     opened, ended = work.opened, datetime.now(UTC)
+    known: list[Row] = [*earlier, *rows]
     ending = [row.member_id for row in rows if row.state != "waiting"]
     if not opened.spec.tracking.enabled or not ending:
         return []
@@ -158,7 +160,7 @@ def _entries(
             opened.spec,
             opened.sweep,
             member,
-            [row for row in (*earlier, *rows) if row.member_id == member.id],
+            [row for row in known if row.member_id == member.id],
             state=next(row.state for row in rows if row.member_id == member.id),
             reason=next(row.reason for row in rows if row.member_id == member.id),
             started=member.started_at or started,

@@ -11,6 +11,7 @@ from torch import Tensor
 from noise_search.checkpoints import CheckpointError, Reference, fingerprint, read_checkpoint, write_checkpoint
 from noise_search.training.job import Job, Member, Result, Workbench
 from noise_search.training.loop import Progress, run_job
+from noise_search.training.state import in_order
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def _read(member: Member, folder: Path | None, place: str, workbench: Workbench)
     except CheckpointError as error:
         _log.warning("a trial is trained again from its start: %s", error)
         return None
-    return {key: value.to(workbench.device) for key, value in state.items()}
+    return {key: value.to(workbench.device) for key, value in in_order(state, workbench.model).items()}
 
 
 def _write(member: Member, job: Job, state: dict[str, Tensor], folder: Path | None, place: str) -> Reference | None:

@@ -35,6 +35,13 @@ def initial_state(model: nn.Module) -> dict[str, Tensor]:
     return state | {"alive": torch.tensor(True)}
 
 
+def in_order(state: State, model: nn.Module) -> dict[str, Tensor]:
+    """A state read from a file, in the order of the model: the norm of a gradient is summed in that order."""
+    parts = {"parameters": model.named_parameters(), "buffers": model.named_buffers()}
+    own = [f"{part}/{name}" for part, named in parts.items() for name, _ in named]
+    return {key: state[key] for key in own} | {key: value for key, value in state.items() if key not in own}
+
+
 def stack_part(states: Sequence[State], part: str) -> dict[str, Tensor]:
     """Stack `part` ("parameters" or "buffers") of several trials: name -> (trials, ...)."""
     prefix = f"{part}/"

@@ -56,7 +56,7 @@ def test_the_shipped_configuration_makes_a_sweep() -> None:
     assert spec.objective == ObjectiveSpec("combined", 0.5)
     assert (spec.budget.trials, spec.driver.cohort, spec.sampler.batch) == (32, 16, 8)
     assert (spec.controls.constants, spec.controls.random) == (6, 2)
-    assert (spec.stopping, spec.executor) == ("none", "inline")
+    assert (spec.stopping.name, spec.executor) == ("none", "inline")
     assert [site.site for site in spec.space.sites] == ["inputs", "weights", "targets"]
     assert spec.space.sites[0].branches["gaussian"].magnitude == Range(0.02, 0.6, log=True)
     assert spec.suite.name == "digits"

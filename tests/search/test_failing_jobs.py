@@ -64,9 +64,9 @@ def test_a_job_that_fails_is_split_until_the_culprit_is_alone(tmp_path: Path) ->
 
 
 def test_who_shared_a_job_with_the_culprit_has_the_numbers_of_a_sweep_without_failures(tmp_path: Path) -> None:
-    run(tmp_path / "whole", "sampler=random")
+    run(tmp_path / "whole", "sampler.name=random")
     poisoned = _member_id(tmp_path / "whole", 5)
-    run(tmp_path / "one", "sampler=random", before_job=failing_with(poisoned, RuntimeError("a bad layer")))
+    run(tmp_path / "one", "sampler.name=random", before_job=failing_with(poisoned, RuntimeError("a bad layer")))
     whole, one = _findings(tmp_path / "whole"), _findings(tmp_path / "one")
     assert {name for name in whole if whole[name] != one[name]} == {"5"}
 

@@ -13,7 +13,7 @@ LATE = (
     "space.terms={inputs: {noise: {choices: [gaussian, speckle]}, schedule: "
     "{choices: [window, constant], window: {start: {low: 0.3, high: 0.7}, stop: 1.0}}}}"
 )
-SWEEP = (LATE, "train.epochs=6", "stopping=halving", "stopping.factor=2", "sampler=random", "budget.trials=8")
+SWEEP = (LATE, "train.epochs=6", "stopping=halving", "stopping.factor=2", "sampler.name=random", "budget.trials=8")
 COST_ONLY = ("shared", "checkpoint")
 
 

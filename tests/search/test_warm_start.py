@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from sweep_examples import spec
 
+from noise_search.config import parse_space
 from noise_search.errors import CallerError
 from noise_search.policy import Card, Policy, Term, save_card
 from noise_search.schedules import Gate, Schedule
@@ -14,6 +16,14 @@ from noise_search.search.warm_start import parameters_of, warm_starts
 from noise_search.spec import Space
 
 SPACES = ("default", "schedules", "images", "gaussian")
+
+
+FIXED = {"noise": "gaussian", "magnitude": 0.1, "fraction": 0.5, "level": "fixed", "schedule": "constant"}
+
+
+def only(inputs: Mapping[str, object]) -> Space:
+    """Space with noise at inputs alone."""
+    return parse_space({"terms": {"inputs": inputs}}, modality="images", epochs=2)
 
 
 @pytest.fixture(scope="module", params=SPACES)
@@ -32,13 +42,13 @@ def test_no_noise_at_all_is_a_policy_where_every_site_may_have_none() -> None:
 
 
 def test_a_noise_that_the_space_lacks_is_refused() -> None:
-    space = spec("space.terms={inputs: {noise: {choices: [none, gaussian]}}}").space
+    space = only({"noise": {"choices": ["none", "gaussian"]}})
     with pytest.raises(CallerError, match=r"inputs\.noise: expected one of \['none', 'gaussian'\], got 'speckle'"):
         parameters_of(space, Policy((Term("inputs", "speckle", 0.1),)))
 
 
 def test_a_magnitude_out_of_range_is_refused() -> None:
-    space = spec("space.terms={inputs: {noise: gaussian, magnitude: {low: 0.1, high: 0.2}, schedule: constant}}").space
+    space = only(FIXED | {"magnitude": {"low": 0.1, "high": 0.2}})
     with pytest.raises(
         CallerError, match=r"inputs\.gaussian\.magnitude: expected a number from 0\.1 to 0\.2, got 0\.3"
     ):
@@ -46,14 +56,14 @@ def test_a_magnitude_out_of_range_is_refused() -> None:
 
 
 def test_what_the_space_holds_fixed_otherwise_is_refused() -> None:
-    space = spec("space.terms={inputs: {noise: gaussian, magnitude: 0.1, fraction: 0.5, schedule: constant}}").space
+    space = only(FIXED)
     gated = Policy((Term("inputs", "gaussian", 0.1, 0.5, schedule=Schedule("constant", every=Gate(2, 0.5))),))
     with pytest.raises(CallerError, match="expected a policy of the space"):
         parameters_of(space, gated)
 
 
 def test_cards_that_do_not_fit_are_named_all_at_once(tmp_path: Path) -> None:
-    space = spec("space.terms={inputs: {noise: gaussian, magnitude: 0.1, fraction: 0.5, schedule: constant}}").space
+    space = only(FIXED)
     save_card(Card(Policy((Term("inputs", "gaussian", 0.1, 0.5),)), {}), tmp_path / "fits.yaml")
     save_card(Card(Policy((Term("inputs", "speckle", 0.1),)), {}), tmp_path / "other.yaml")
     assert warm_starts(space, [str(tmp_path / "fits.yaml")]) == [{}]
