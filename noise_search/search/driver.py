@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from noise_search.policy import Policy, policy_to_list
@@ -66,14 +67,14 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
     board.load(opened.store, opened.sweep.id)
     reference = Reference(spec.train.epochs, opened.executor.validation_samples)
     reference.load(opened.store, opened.sweep.id, board)
-    work = Work(opened, board, reference, _progress(opened, reporter), spec.driver.cohort)
+    on_job = partial(_report, board, reporter)
+    work = Work(opened, board, reference, _progress(opened, reporter), on_job, spec.driver.cohort)
     _bring_up_to_date(work)
     reporter.begin(*_amount(work))
     while seats := _next(work):
         work_on(work, seats)
         show_waiting(opened, seats)
         forget_checkpoints(work, seats)
-        reporter.message(_how_it_stands(board))
     if not _out_of_time(opened):
         _stop_the_rest(work, reporter)
 
@@ -265,6 +266,10 @@ def _stop_the_rest(work: Work, reporter: Reporter) -> None:
             end(work, reasons, "stopped")
             reporter.advance(sum(work.board.rungs[-1] - seat.reached for seat in waiting) * len(work.seeds))
     forget_checkpoints(work, list(work.board.seats()))
+
+
+def _report(board: Board, reporter: Reporter) -> None:
+    reporter.message(_how_it_stands(board))
 
 
 def _how_it_stands(board: Board) -> str:

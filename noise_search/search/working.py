@@ -31,12 +31,22 @@ OnEpoch = Callable[[int], None]
 
 @dataclass(slots=True)
 class Work:
-    """A driver at work: the sweep, how it stands, what trials are compared with, and the width of its jobs."""
+    """A driver at work.
+
+    Args:
+        opened, board: The sweep, and how it stands.
+        reference: What trials are compared with.
+        on_epoch: Told of finished member-epochs.
+        on_job: Called after every job whose results are stored.
+        width: Slots of a job, at most.
+        seeds: That every member is trained with.
+    """
 
     opened: OpenSweep
     board: Board
     reference: Reference
     on_epoch: OnEpoch
+    on_job: Callable[[], None]
     width: int
     seeds: tuple[int, ...] = field(init=False)
 
@@ -176,6 +186,7 @@ def _note(work: Work, seats: Sequence[Seat], rows: Sequence[NewResult]) -> None:
     tell_finished(work.opened, seats)
     if work.opened.mirror is not None:
         work.opened.mirror.wake()
+    work.on_job()
 
 
 # --- jobs that fail ---

@@ -4,17 +4,23 @@ import json
 from pathlib import Path
 
 import pytest
-from sweep_examples import NAME, drive, findings
+from sweep_examples import NAME, config, findings
 
-from noise_search.commands import status
+from noise_search.commands import run_sweep, status
 from noise_search.store import locate, open_store
 
-LATE = (
-    "space.terms={inputs: {noise: {choices: [gaussian, speckle]}, schedule: "
-    "{choices: [window, constant], window: {start: {low: 0.3, high: 0.7}, stop: 1.0}}}}"
-)
-SWEEP = (LATE, "train.epochs=6", "stopping=halving", "stopping.factor=2", "sampler.name=random", "budget.trials=8")
+LATE = {
+    "noise": {"choices": ["gaussian", "speckle"]},
+    "schedule": {"choices": ["window", "constant"], "window": {"start": {"low": 0.3, "high": 0.7}, "stop": 1.0}},
+}
+SWEEP = ("train.epochs=6", "stopping=halving", "stopping.factor=2", "sampler.name=random", "budget.trials=8")
 COST_ONLY = ("shared", "checkpoint")
+
+
+def _drive(folder: Path, *overrides: str) -> None:
+    """Run the tiny sweep in a space where noise may begin late."""
+    whole = {**config(*SWEEP, "train.score_every=1", *overrides), "space": {"terms": {"inputs": LATE}}}
+    assert run_sweep(whole, store=folder).state == "complete"
 
 
 def _numbers(folder: Path) -> dict[str, dict[str, object]]:
@@ -24,9 +30,9 @@ def _numbers(folder: Path) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize("mode", ["fused", "looped"])
 def test_numbers_are_those_without_sharing_and_epochs_are_saved(mode: str, tmp_path: Path) -> None:
-    own = (*SWEEP, f"train.mode={mode}", "train.score_mode=looped", "train.score_every=1")
-    drive(tmp_path / "shared", *own)
-    drive(tmp_path / "alone", *own, "driver.share_prefix=false")
+    own = (f"train.mode={mode}", "train.score_mode=looped")
+    _drive(tmp_path / "shared", *own)
+    _drive(tmp_path / "alone", *own, "driver.share_prefix=false")
     assert _numbers(tmp_path / "shared") == _numbers(tmp_path / "alone")
     shared, alone = (status(NAME, store=tmp_path / name) for name in ("shared", "alone"))
     assert shared["epochs_saved"] > 0
@@ -35,9 +41,8 @@ def test_numbers_are_those_without_sharing_and_epochs_are_saved(mode: str, tmp_p
 
 
 def test_every_rung_has_the_numbers_of_training(tmp_path: Path) -> None:
-    own = (*SWEEP, "train.mode=looped", "train.score_mode=looped", "train.score_every=1")
     for name, share in (("shared", "true"), ("alone", "false")):
-        drive(tmp_path / name, *own, f"driver.share_prefix={share}")
+        _drive(tmp_path / name, "train.mode=looped", "train.score_mode=looped", f"driver.share_prefix={share}")
     rows = []
     for name in ("shared", "alone"):
         with open_store(locate(tmp_path / name), create=False) as store:
@@ -47,7 +52,7 @@ def test_every_rung_has_the_numbers_of_training(tmp_path: Path) -> None:
 
 
 def test_checkpoints_of_trials_that_have_ended_are_gone(tmp_path: Path) -> None:
-    drive(tmp_path, *SWEEP)
+    _drive(tmp_path)
     folder = tmp_path / "sweeps" / NAME / "checkpoints"
     with open_store(locate(tmp_path), create=False) as store:
         control = store.find_control(store.sweep(NAME).id, "no_noise")

@@ -76,7 +76,7 @@ def test_drivers_that_die_one_after_another_cost_no_trial_and_change_no_number(t
     assert_sound(tmp_path)
 
 
-@pytest.mark.parametrize("step", ["job trained", "one of two told"])
+@pytest.mark.parametrize("step", ["results committed", "one of two told"])
 def test_an_error_at_any_step_closes_the_sweep_and_the_next_run_completes_it(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,10 @@ def test_the_newest_migration_gives_the_constraints_of_the_models(tmp_path: Path
 
 def statements(path: Path) -> set[tuple[str, frozenset[str]]]:
     wanted = f"SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE '{VERSION_TABLE}%'"
-    return {(name, frozenset(line.strip(" \t,") for line in sql.splitlines())) for name, sql in rows(path, wanted)}
+    return {
+        (name, frozenset(line.strip(" \t,") for line in sql.replace('"', "").splitlines()))
+        for name, sql in rows(path, wanted)
+    }
 
 
 def test_the_schema_readers_expect_is_the_newest_migration() -> None:

@@ -21,12 +21,12 @@ def upgrade() -> None:
     """Add the columns; what a member of an older sweep has trained is read from its results."""
     with op.batch_alter_table("sweeps", recreate="always", table_kwargs={"sqlite_autoincrement": True}) as table:
         table.add_column(sa.Column("stop_requested", sa.Boolean(), nullable=False, server_default=sa.false()))
-    with op.batch_alter_table("members") as table:
+    with op.batch_alter_table("members", recreate="always") as table:
         table.add_column(sa.Column("target_epoch", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("overuse", sa.String(), nullable=True))
         table.add_column(sa.Column("constraints", sa.JSON(), nullable=False, server_default="{}"))
-    with op.batch_alter_table("results") as table:
+    with op.batch_alter_table("results", recreate="always") as table:
         table.add_column(sa.Column("shared", sa.Boolean(), nullable=False, server_default=sa.false()))
         table.add_column(sa.Column("checkpoint", sa.JSON(), nullable=True))
         table.add_column(sa.Column("correct", sa.JSON(), nullable=False, server_default="{}"))
