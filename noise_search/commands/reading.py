@@ -14,7 +14,8 @@ from noise_search.errors import CallerError, expected_one_of
 from noise_search.listing import LISTINGS
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.importance import importance_in
-from noise_search.store import MemberRecord, ResultRecord, Store, SweepRecord, open_store
+from noise_search.search.results import final_scores
+from noise_search.store import MemberRecord, Store, SweepRecord, open_store
 
 
 def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
         "epochs_saved": store.epochs_shared(record.id),
         "samples_scored": sum(job.samples_scored for job in jobs),
         "seconds": round(record.seconds, 1),
-        "best": _best(members, store.latest_results(record.id)),
+        "best": _best(members, final_scores(store, record.id)),
     }
 
 
@@ -98,8 +99,8 @@ def _state(store: Store, record: SweepRecord) -> str:
     return "interrupted" if abandoned else record.state
 
 
-def _best(members: Sequence[MemberRecord], results: Mapping[int, ResultRecord]) -> dict[str, Any] | None:
-    scored = [(results[member.id].scores["score"], member.number) for member in members if member.state == "complete"]
+def _best(members: Sequence[MemberRecord], scores: Mapping[int, Mapping[str, float]]) -> dict[str, Any] | None:
+    scored = [(scores[member.id]["score"], member.number) for member in members if member.state == "complete"]
     if not scored:
         return None
     score, number = max(scored)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from noise_search.store import MemberRecord, ResultRecord, Store
+from noise_search.search.results import final_scores
+from noise_search.store import MemberRecord, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,12 @@ class FrontRow:
 
 def complete_rows(store: Store, sweep_id: int) -> list[FrontRow]:
     """Every complete trial and control, controls first, then trials by number."""
-    results = store.latest_results(sweep_id)
+    results = final_scores(store, sweep_id)
     members = [member for member in store.members(sweep_id) if member.state == "complete"]
     scored = [(member, results[member.id]) for member in members]
-    trials = [(result.scores["clean"], result.scores["robust"]) for member, result in scored if not member.control]
+    trials = [(scores["clean"], scores["robust"]) for member, scores in scored if not member.control]
     best = set(pareto(trials))
-    return [_row(member, result, best) for member, result in scored]
+    return [_row(member, scores, best) for member, scores in scored]
 
 
 def front_rows(store: Store, sweep_id: int) -> list[FrontRow]:
@@ -55,8 +56,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(x, y) for x, y in points if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points)]
 
 
-def _row(member: MemberRecord, result: ResultRecord, best: set[tuple[float, float]]) -> FrontRow:
-    scores = result.scores
+def _row(member: MemberRecord, scores: Mapping[str, float], best: set[tuple[float, float]]) -> FrontRow:
     return FrontRow(
         trial=member.number,
         control=member.control,

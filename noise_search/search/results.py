@@ -5,12 +5,23 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from noise_search.store import NewResult, ResultRecord
+from noise_search.store import NewResult, ResultRecord, RungScores, Store
 
 Row = NewResult | ResultRecord
 
 
-def mean_scores(rows: Sequence[Row]) -> dict[str, float]:
+def final_scores(store: Store, sweep_id: int) -> dict[int, dict[str, float]]:
+    """Scores of every member of a sweep at the last epoch it was scored at, means over its seeds, by member id."""
+    last: dict[int, list[RungScores]] = {}
+    for row in sorted(store.rung_scores(sweep_id), key=lambda row: row.epoch):
+        rows = last.setdefault(row.member_id, [])
+        if rows and rows[0].epoch < row.epoch:
+            rows.clear()
+        rows.append(row)
+    return {member_id: mean_scores(rows) for member_id, rows in last.items()}
+
+
+def mean_scores(rows: Sequence[Row | RungScores]) -> dict[str, float]:
     """Scores of a member, means over its seeds."""
     return {key: statistics.fmean(row.scores[key] for row in rows) for key in rows[0].scores}
 
