@@ -16,7 +16,8 @@ class FrontRow:
     Args:
         trial: Optuna's number; None for a control.
         control: no_noise, constant_1, random_1, ...; None for a trial.
-        on_front: Whether no other complete trial is at least as good in both; always False for a control.
+        on_front: Whether no other complete trial is at least as good in both; always False for a control, and for a
+            trial that passes a limit of the objective.
     """
 
     trial: int | None
@@ -35,7 +36,7 @@ def complete_rows(store: Store, sweep_id: int) -> list[FrontRow]:
     results = final_scores(store, sweep_id)
     members = [member for member in store.members(sweep_id) if member.state == "complete"]
     scored = [(member, results[member.id]) for member in members]
-    trials = [(scores["clean"], scores["robust"]) for member, scores in scored if not member.control]
+    trials = [(scores["clean"], scores["robust"]) for member, scores in scored if _is_eligible(member)]
     best = set(pareto(trials))
     return [_row(member, scores, best) for member, scores in scored]
 
@@ -56,6 +57,10 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(x, y) for x, y in points if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points)]
 
 
+def _is_eligible(member: MemberRecord) -> bool:
+    return member.control is None and all(value <= 0 for value in member.constraints.values())
+
+
 def _row(member: MemberRecord, scores: Mapping[str, float], best: set[tuple[float, float]]) -> FrontRow:
     return FrontRow(
         trial=member.number,
@@ -65,6 +70,6 @@ def _row(member: MemberRecord, scores: Mapping[str, float], best: set[tuple[floa
         worst_family=scores["worst_family"],
         robust_weights=scores["robust_weights"],
         score=scores["score"],
-        on_front=member.control is None and (scores["clean"], scores["robust"]) in best,
+        on_front=_is_eligible(member) and (scores["clean"], scores["robust"]) in best,
         policy=member.policy,
     )
