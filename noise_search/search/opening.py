@@ -101,8 +101,9 @@ def finished(plan: Plan, location: Location) -> SweepRecord | None:
         if sweep is None:
             return None
         refuse_another(sweep, plan.identity)
-        asked = sum(member.number is not None for member in store.members(sweep.id))
-        reached = sweep.state == "complete" and asked >= plan.spec.budget.trials
+        trials = [member for member in store.members(sweep.id) if member.number is not None]
+        ended = all(member.state in FINAL_STATES for member in trials)  # not where time was up first
+        reached = sweep.state == "complete" and len(trials) >= plan.spec.budget.trials and ended
         behind = store.unsent(sweep.id, limit=1) or unmirrored(store, sweep.id)
         return sweep if reached and not (plan.spec.tracking.enabled and behind) else None
 
