@@ -27,7 +27,7 @@ from noise_search.spec import SweepSpec
 from noise_search.store import FINAL_STATES, LeaseLost, Store, Writer
 from noise_search.training import Job, Result
 
-TRIALS = 10
+TRIALS = 8
 SMALL = (
     f"budget.trials={TRIALS}",
     "driver.cohort=3",  # a batch of four is two jobs, so that kills come between them
@@ -98,7 +98,7 @@ class Known:
 class Outcome:
     """What faults befell a sweep, and what became of it."""
 
-    faults: Counter[str]
+    faults: dict[str, int]
     lost: int
     told_twice: int
     different: int
@@ -311,7 +311,7 @@ def judged(found: Known, whole: Known, tells: Counter[int], faults: Counter[str]
         *(number for number in trials if found.trials.get(number) != whole.trials.get(number)),
     ]
     return Outcome(
-        faults=faults,
+        faults=dict(faults),
         lost=len(whole.trials) - len(tells) + found.untold + len(whole.members.keys() - found.members.keys()),
         told_twice=sum(count > 1 for count in tells.values()),
         different=len(different) + (found.epochs_trained != whole.epochs_trained),
