@@ -117,12 +117,12 @@ def _job(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> J
 
 
 def _one_a_slot(job: Job, results: Sequence[Result]) -> list[Result]:
-    """Results in slot order; one that came twice counts once.
+    """Results in slot order; one that came twice counts once, one of another rung or of another job not at all.
 
     Raises:
         RuntimeError: Some are missing.
     """
-    found = {(result.member, result.seed): result for result in results}
+    found = {(result.member, result.seed): result for result in results if result.epoch == job.to_epoch}
     slots = [(member.name, member.seed) for member in job.members]
     if missing := [name for name, seed in slots if (name, seed) not in found]:
         raise RuntimeError(f"the job ended without results of {len(missing)} of {len(slots)} slots")
