@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from noise_search.search.results import last_scores
 from noise_search.seeds import numpy_generator
 from noise_search.store import Store, SweepRecord
 
@@ -44,10 +45,9 @@ class Importance:
 
 def importance_in(store: Store, sweep: SweepRecord) -> Importance | None:
     """Importance of each knob in a sweep so far; None while it has too few complete trials, or nothing is searched."""
-    results = store.rung_scores(sweep.id)
-    by_member = {found.member_id: found.scores["score"] for found in results}
+    by_member = last_scores(store, sweep.id)
     scores = {
-        member.number: by_member[member.id]
+        member.number: by_member[member.id]["score"]
         for member in store.members(sweep.id, states=["complete"])
         if member.number is not None
     }
