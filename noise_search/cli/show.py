@@ -55,7 +55,7 @@ def print_outcome(outcome: SweepOutcome) -> None:
     if outcome.picked is not None:
         _print_pick(outcome, outcome.picked)
     if outcome.over_a_constraint:
-        print(f"over a constraint: {outcome.over_a_constraint} complete trials, which are not on the front")
+        print(f"over a constraint: {_plural(outcome.over_a_constraint, 'complete trial')}, not on the front")
     if not outcome.changed:
         print(f"sweep {outcome.name}: the total was reached before, nothing to do")
     print(f"sweep:  {outcome.name}")
@@ -214,14 +214,15 @@ def print_more(found: dict[str, Any]) -> None:
     if found["ended_because"]:
         print("ended early: " + ", ".join(f"{count} {cause}" for cause, count in found["ended_because"].items()))
     if found["over_a_constraint"]:
-        print(f"over a constraint: {found['over_a_constraint']} complete trials, which are not on the front")
+        print(f"over a constraint: {_plural(found['over_a_constraint'], 'complete trial')}, not on the front")
     if found["overused"]:
-        print(f"overuse of noise: flagged in {found['overused']} trials, complete ones among them")
+        print(f"overuse of noise: flagged in {_plural(found['overused'], 'trial')}, complete ones counted too")
     if found["epochs_saved"]:
         print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
     if found["importance"] is not None:
-        shares = ", ".join(f"{knob} {share:.0%}" for knob, share in found["importance"]["shares"].items())
-        print(f"importance for the score: {shares}")
+        chance = found["importance"]["chance"]
+        shares = [f"{k} {share:.0%} (chance {chance[k]:.0%})" for k, share in found["importance"]["shares"].items()]
+        print(f"importance for the score: {', '.join(shares)}; chance: of shuffled scores, how many show as much")
         print(found["importance"]["sentence"])
 
 

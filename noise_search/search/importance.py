@@ -81,6 +81,7 @@ def importance(trials: Sequence[FrozenTrial], scores: Sequence[float], *, seed: 
 
 
 def _study(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every study in memory
     study = optuna.create_study(direction="maximize")
     study.add_trials(
         [

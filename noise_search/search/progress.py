@@ -52,8 +52,8 @@ def _causes(members: Sequence[MemberRecord]) -> dict[str, int]:
 def _best(members: Sequence[MemberRecord], scores: Mapping[int, Mapping[str, float]]) -> dict[str, Any] | None:
     """Complete trial with the highest score, of those that keep to every constraint."""
     within = [member for member in members if member.state == "complete" and not _is_over(member)]
-    scored = [(scores[member.id]["score"], member.number) for member in within]
-    if not scored:
+    if not within:
         return None
-    score, number = max(scored)
+    best = max(within, key=lambda member: scores[member.id]["score"])  # the first of equals
+    score, number = scores[best.id]["score"], best.number
     return {"trial": number, "score": score}
