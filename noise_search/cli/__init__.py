@@ -32,8 +32,8 @@ from noise_search.cli.running import (
 from noise_search.cli.show import (
     outcome_json,
     print_front,
-    print_importance,
     print_json,
+    print_more,
     print_outcome,
     print_preview,
     print_statuses,
@@ -198,8 +198,7 @@ def _status(options: argparse.Namespace, _: Sequence[str]) -> int:
         print_json(one)
         return DONE
     print_statuses([one])
-    if one["importance"] is not None:
-        print_importance(one["importance"])
+    print_more(one)
     return DONE
 
 

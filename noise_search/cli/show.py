@@ -41,6 +41,11 @@ def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
         "picked": outcome.picked and row_json(outcome.picked),
         "files": {key: str(path) for key, path in outcome.files.items()},
         "suite_note": outcome.suite_note,
+        "objective": outcome.objective,
+        "seeds": outcome.seeds,
+        "over_a_constraint": outcome.over_a_constraint,
+        "waiting": outcome.waiting,
+        "not_asked": outcome.not_asked,
     }
 
 
@@ -48,8 +53,9 @@ def print_outcome(outcome: SweepOutcome) -> None:
     """Print the front of a sweep, what was picked, and where to look next."""
     print_front(outcome.front)
     if outcome.picked is not None:
-        print(f"picked by score: trial {outcome.picked.trial} (searched on validation, one seed: optimistic)")
-        _print_better_control(outcome)
+        _print_pick(outcome, outcome.picked)
+    if outcome.over_a_constraint:
+        print(f"over a constraint: {_plural(outcome.over_a_constraint, 'complete trial')}, not on the front")
     if not outcome.changed:
         print(f"sweep {outcome.name}: the total was reached before, nothing to do")
     print(f"sweep:  {outcome.name}")
@@ -58,16 +64,30 @@ def print_outcome(outcome: SweepOutcome) -> None:
     for key, path in outcome.files.items():
         print(f"{key + ':':<7} {path}")
     _print_tracking(outcome)
+    _print_rest(outcome)
     if outcome.picked is not None:
         store = shlex.quote(str(outcome.location.folder))
         print(f"next:   {program('noise-search')} pick {outcome.name} --rule knee --store {store} -o card.yaml")
 
 
-def _print_better_control(outcome: SweepOutcome) -> None:
-    assert outcome.picked is not None
-    best = max((row for row in outcome.front if row.control), key=lambda row: row.score, default=None)
-    if best is not None and best.score >= outcome.picked.score:
+def _print_pick(outcome: SweepOutcome, picked: FrontRow) -> None:
+    seeds = "one seed" if outcome.seeds == 1 else f"means of {outcome.seeds} seeds"
+    print(f"picked by score: trial {picked.trial} (searched on validation, {seeds}: optimistic)")
+    if outcome.objective == "pareto":
+        print("objective=pareto: the card has the best score all the same; --rule knee or min-clean=X takes another")
+    within = (row for row in outcome.front if row.control and not row.over_constraint)
+    best = max(within, key=lambda row: row.score, default=None)
+    if best is not None and best.score >= picked.score:
         print(f"control {best.control} scores {best.score:.3f}: no trial beats it; search on, or take the control")
+
+
+def _print_rest(outcome: SweepOutcome) -> None:
+    """Print what is left to do and how to go on, where time ran out."""
+    if outcome.state == "out_of_time":
+        print(
+            f"time:   budget.minutes is used up; {outcome.waiting} trials wait, {outcome.not_asked} are not "
+            "asked yet; the same command with a larger budget.minutes goes on, with budget.minutes=null to the end"
+        )
 
 
 def _print_tracking(outcome: SweepOutcome) -> None:
@@ -107,10 +127,18 @@ def print_preview(found: Preview) -> None:
     print_table([{"parameter": name, "searched": values} for name, values in found.parameters.items()])
     print(f"sweep:    {found.name}")
     print(f"trials:   {found.trials}, and {found.controls} controls, each with {_plural(found.seeds, 'seed')}")
-    print(f"rungs:    after {', '.join(str(rung) for rung in found.rungs)} epochs")
+    print(f"rungs:    {_rungs_text(found.rungs)}")
     print(f"epochs:   {found.epochs_expected:,} expected, {found.epochs_at_most:,} at most, over all of them")
     print(f"training: {found.train_mode}, scoring: {found.score_mode}")
     print(f"time:     about {_duration(found.seconds_expected)} here, from timing a few steps")
+    if found.minutes is not None:
+        print(f"limit:    {found.minutes:g} minutes of training, after which nothing more is started (budget.minutes)")
+
+
+def _rungs_text(rungs: Sequence[int]) -> str:
+    if len(rungs) == 1:
+        return f"none, every trial trains for {_plural(rungs[0], 'epoch')}"
+    return f"after {', '.join(str(rung) for rung in rungs)} epochs"
 
 
 def _plural(count: int, what: str) -> str:
@@ -179,11 +207,23 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def print_importance(found: dict[str, Any]) -> None:
-    """Print what mattered in a sweep."""
-    shares = ", ".join(f"{knob} {share:.0%}" for knob, share in found["shares"].items())
-    print(f"importance for the score: {shares}")
-    print(found["sentence"])
+def print_more(found: dict[str, Any]) -> None:
+    """Print what one sweep has to say beside its row: why trials ended, what was saved, what mattered."""
+    if found["budget"]["seeds"] > 1:
+        print(f"every trial trains with {found['budget']['seeds']} seeds")
+    if found["ended_because"]:
+        print("ended early: " + ", ".join(f"{count} {cause}" for cause, count in found["ended_because"].items()))
+    if found["over_a_constraint"]:
+        print(f"over a constraint: {_plural(found['over_a_constraint'], 'complete trial')}, not on the front")
+    if found["overused"]:
+        print(f"overuse of noise: flagged in {_plural(found['overused'], 'trial')}, complete ones counted too")
+    if found["epochs_saved"]:
+        print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
+    if found["importance"] is not None:
+        chance = found["importance"]["chance"]
+        shares = [f"{k} {share:.0%} (chance {chance[k]:.0%})" for k, share in found["importance"]["shares"].items()]
+        print(f"importance for the score: {', '.join(shares)}; chance: of shuffled scores, how many show as much")
+        print(found["importance"]["sentence"])
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:

@@ -33,7 +33,8 @@ class Preview:
         epochs_at_most: Of all of them together, if none is stopped.
         epochs_expected: The same if as many are stopped at each rung as the rule says.
         train_mode, score_mode: How cohorts would train and be scored.
-        seconds_expected: On this machine as it is now, from timing a few steps and one scoring.
+        seconds_expected: Of training and scoring on this machine as it is now, from timing a few steps and one scoring.
+        minutes: After which the sweep starts nothing more; None for no limit.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Preview:
     train_mode: str
     score_mode: str
     seconds_expected: float
+    minutes: float | None
 
     def to_mapping(self) -> dict[str, Any]:
         """As plain data."""
@@ -75,12 +77,14 @@ def preview_of(config: Mapping[str, Any]) -> Preview:
     controls = 1 + spec.controls.constants + spec.controls.random
     slots = spec.budget.seeds
     rungs = rung_epochs(spec.stopping, spec.train.epochs)
-    expected = (controls * rungs[-1] + _expected_epochs(spec, rungs)) * slots
+    parts = [(controls, 0, rungs[-1]), *_expected_parts(spec, rungs)]
+    expected = sum(count * (end - start) for count, start, end in parts) * slots
+    scorings = sum(count * _scorings(spec, rungs, start, end) for count, start, end in parts) * slots
     width = min(spec.driver.cohort, spec.sampler.batch * slots)
     with cpu_threads(spec.train.threads):
         bench = provisional_workbench(spec, dataset=plan.dataset)
         modes = resolve_modes(bench, spec.train.mode, spec.train.score_mode, width=width)
-        seconds = _seconds_an_epoch(bench, modes, spec, width)
+        an_epoch, a_scoring = _seconds_each(bench, modes, width)
     return Preview(
         name=plan.name,
         parameters={name: _shown(value) for name, value in searched(spec.space).items()},
@@ -92,27 +96,32 @@ def preview_of(config: Mapping[str, Any]) -> Preview:
         epochs_expected=expected,
         train_mode=modes[0],
         score_mode=modes[1],
-        seconds_expected=round(expected * seconds, 1),
+        seconds_expected=round(expected * an_epoch + scorings * a_scoring, 1),
+        minutes=spec.budget.minutes,
     )
 
 
-def _expected_epochs(spec: SweepSpec, rungs: Sequence[int]) -> int:
-    """Epochs of all trials, if one of `factor` goes on from each rung."""
-    left, total, before = spec.budget.trials, 0, 0
+def _expected_parts(spec: SweepSpec, rungs: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Trials that train from one epoch to another, if one of `factor` goes on from each rung."""
+    least = math.ceil(COMPLETE_AT_LEAST * spec.budget.trials)
+    left, before, parts = spec.budget.trials, 0, []
     for rung in rungs:
-        total += left * (rung - before)
-        least = math.ceil(COMPLETE_AT_LEAST * spec.budget.trials)
+        parts.append((left, before, rung))
         left, before = max(left // spec.stopping.factor, least), rung
-    return total
+    return parts
 
 
-def _seconds_an_epoch(bench: Workbench, modes: tuple[Resolved, Resolved], spec: SweepSpec, width: int) -> float:
-    """Seconds in which one member trains an epoch, with its share of a scoring."""
+def _scorings(spec: SweepSpec, rungs: Sequence[int], start: int, end: int) -> int:
+    """How often a trial is scored between two epochs: every so many of them, at rungs, and at the end."""
+    return sum(epoch % spec.train.score_every == 0 or epoch in rungs for epoch in range(start + 1, end + 1))
+
+
+def _seconds_each(bench: Workbench, modes: tuple[Resolved, Resolved], width: int) -> tuple[float, float]:
+    """Seconds in which one member trains an epoch, and in which it is scored."""
     batches = min(_TIMED_BATCHES, bench.steps_per_epoch)
     seconds_to_train(bench, modes[0], width=width, batches=batches)  # warms up
     training = seconds_to_train(bench, modes[0], width=width, batches=batches) / batches * bench.steps_per_epoch
-    scoring = seconds_to_score(bench, *modes, width=width) / spec.train.score_every
-    return (training + scoring) / width
+    return training / width, seconds_to_score(bench, *modes, width=width) / width
 
 
 def _shown(value: Range | Choices) -> str:

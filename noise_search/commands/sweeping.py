@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from noise_search.commands.reporting import Silent
 from noise_search.config import build, compose
@@ -14,13 +14,16 @@ from noise_search.data import forget_loaded
 from noise_search.policy import save_card
 from noise_search.report.figures import sweep_page
 from noise_search.search.driver import Reporter, drive
-from noise_search.search.fronts import FrontRow, complete_rows, front_rows
+from noise_search.search.fronts import FrontRow, complete_rows, front_of
 from noise_search.search.importance import importance_in
 from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
 from noise_search.search.pick import make_card, pick_row
-from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
+from noise_search.search.progress import progress
+from noise_search.store import FINAL_STATES, Location, OutboxEntry, Store, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
+
+_STORED = {"out_of_time": "interrupted"}  # as the store has it: to be continued, as after Ctrl-C
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,19 @@ class SweepOutcome:
 
     Args:
         name: Of the sweep.
-        state: `complete`, or `interrupted` when the run was stopped from outside.
+        state: `complete`; `interrupted` when the run was stopped from outside; `out_of_time` when budget.minutes was
+            used up before the total was reached. The last two can be continued.
         changed: False when the total had been reached before and nothing was done.
         location: Of its store.
         front: As `front` gives it.
         picked: Best row of the front; None without a complete trial.
         files: Where the card and the figure lie.
         suite_note: What to know of the suite: that its strengths are not calibrated; else empty.
+        objective: What was maximised; the pick is the best score whatever that was.
+        seeds: With which every trial was trained.
+        over_a_constraint: Complete trials that are over a limit of the objective, and so not on the front.
+        waiting: Trials that are to train on.
+        not_asked: Trials that the total has and nobody has asked for yet.
     """
 
     name: str
@@ -46,6 +55,11 @@ class SweepOutcome:
     picked: FrontRow | None
     files: Mapping[str, Path]
     suite_note: str = ""
+    objective: str = "combined"
+    seeds: int = 1
+    over_a_constraint: int = 0
+    waiting: int = 0
+    not_asked: int = 0
 
 
 def sweep(
@@ -95,7 +109,7 @@ def _drive_to_the_end(opened: OpenSweep, location: Location, reporter: Reporter)
     state = "failed"
     try:
         drive(opened, reporter)
-        state = "complete"
+        state = "out_of_time" if any(_left(opened.store, opened.store.sweep(opened.sweep.name))) else "complete"
     except KeyboardInterrupt:
         state = "interrupted"
     finally:
@@ -114,30 +128,43 @@ def _close(opened: OpenSweep, location: Location, state: str) -> None:
         state = "failed"
         raise
     finally:
-        opened.writer.finish_sweep(state, _closing_entries(opened, state, rows, files))
+        opened.writer.finish_sweep(_STORED.get(state, state), _closing_entries(opened, state, files))
         if opened.mirror is not None:
             opened.mirror.wake()
 
 
-def _closing_entries(
-    opened: OpenSweep, state: str, rows: Sequence[FrontRow], files: Mapping[str, Path]
-) -> list[OutboxEntry]:
+def _left(store: Store, sweep: SweepRecord) -> tuple[int, int]:
+    """Trials that are to train on, and those that are not asked yet."""
+    members = [member for member in store.members(sweep.id) if member.number is not None]
+    return sum(member.state not in FINAL_STATES for member in members), max(sweep.budget_trials - len(members), 0)
+
+
+def _closing_entries(opened: OpenSweep, state: str, files: Mapping[str, Path]) -> list[OutboxEntry]:
     if opened.mirror is None:
         return []
-    scores = [row.score for row in rows if row.control is None]
     found = importance_in(opened.store, opened.sweep) if state == "complete" else None
     shares = {} if found is None else {f"importance/{knob}": share for knob, share in found.shares.items()}
+    tags = {"noise_search.reason": "budget.minutes is used up"} if state == "out_of_time" else {}
     return [
         closed_entry(
             opened.spec,
             opened.sweep,
             opened.writer.generation,
-            state=state,
-            metrics={"trials": float(len(scores))} | ({"best": max(scores)} if scores else {}) | shares,
-            tags={} if found is None else {"noise_search.importance": found.sentence},
+            state=_STORED.get(state, state),
+            metrics=_numbers(progress(opened.store, opened.sweep, is_driven=False)) | shares,
+            tags=tags if found is None else {"noise_search.importance": found.sentence},
             files=[(path, folder) for folder, path in files.items()],
         )
     ]
+
+
+def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of a sweep as metrics of its run: complete trials and the best of them; of the rest what there is."""
+    counts: Mapping[str, int] = found["trials"]
+    others = {f"trials_{state}": counts[state] for state in ("stopped", "infeasible", "failed", "waiting")}
+    others |= {key: found[key] for key in ("over_a_constraint", "overused", "epochs_saved")}
+    best = {} if found["best"] is None else {"best": found["best"]["score"]}
+    return {"trials": float(counts["complete"])} | best | {key: float(n) for key, n in others.items() if n}
 
 
 def _write_files(record: SweepRecord, rows: Sequence[FrontRow], location: Location) -> dict[str, Path]:
@@ -160,8 +187,22 @@ def sweep_files(name: str, location: Location) -> dict[str, Path]:
 
 def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: str | None = None) -> SweepOutcome:
     with open_store(location, create=False) as store:
-        rows = front_rows(store, record.id)
+        rows, left = complete_rows(store, record.id), _left(store, record)
     picked = pick_row(rows, "best") if any(row.on_front for row in rows) else None
     files = {key: path for key, path in sweep_files(record.name, location).items() if path.exists()}
     note = uncalibrated(record.config["suite"])
-    return SweepOutcome(record.name, state or record.state, changed, location, rows, picked, files, note)
+    return SweepOutcome(
+        name=record.name,
+        state=state or record.state,
+        changed=changed,
+        location=location,
+        front=front_of(rows),
+        picked=picked,
+        files=files,
+        suite_note=note,
+        objective=str(record.identity.get("objective.name", "combined")),
+        seeds=cast(int, record.identity.get("budget.seeds", 1)),
+        over_a_constraint=sum(row.control is None and bool(row.over_constraint) for row in rows),
+        waiting=left[0],
+        not_asked=left[1],
+    )

@@ -99,6 +99,8 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
         "suite": _collect(mistakes, partial(_suite, config.get("suite"), data)),
         "executor": _collect(mistakes, partial(_only, config.get("executor"), "executor", "inline")),
     }
+    if parts["stopping"] and parts["stopping"].name != "none" and epochs == 1:
+        mistakes.append(f"train.epochs: expected at least 2 for stopping={parts['stopping'].name}, got 1")
     raise_if_any(mistakes)
     return SweepSpec(**parts, raw=config)
 

@@ -83,7 +83,7 @@ class Study:
         seed: int,
         warm_start: Sequence[Mapping[str, Picked]] = (),
     ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of spaces with branches at every start
         self._storage = storage
         self._directions = [StudyDirection.MAXIMIZE] * (2 if objective.name == "pareto" else 1)
         self._stored = optuna.create_study(

@@ -140,7 +140,8 @@ class Board:
                 point=(seat.scores[rung]["clean"], seat.scores[rung]["robust"]),
                 diverged=seat.state == "infeasible",
                 protected=protects and is_protected(seat.exposure, index),
-                overuse=seat.overuse,
+                # Flagged later, it is no reason to let another go on from here in its place.
+                overuse=seat.overuse if seat.reached == rung else None,
             )
             for number, seat in self._reached[rung].items()
         ]

@@ -1,11 +1,14 @@
-"""The front of a sweep: trials that nothing beats in both clean and robust accuracy, with every control beside."""
+"""The front of a sweep: trials that nothing beats in both clean and robust accuracy, with every control beside.
+
+A trial over a constraint of the objective is not on it, and beats nobody.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from noise_search.search.results import final_scores
+from noise_search.search.results import last_scores, violated
 from noise_search.store import MemberRecord, Store
 
 
@@ -17,7 +20,8 @@ class FrontRow:
         trial: Optuna's number; None for a control.
         control: no_noise, constant_1, random_1, ...; None for a trial.
         on_front: Whether no other complete trial is at least as good in both; always False for a control, and for a
-            trial that passes a limit of the objective.
+            trial over a constraint.
+        over_constraint: Limits of the objective that it is over, in words; empty where it keeps to all of them.
     """
 
     trial: int | None
@@ -29,21 +33,24 @@ class FrontRow:
     score: float
     on_front: bool
     policy: list[dict[str, object]]
+    over_constraint: str = ""
 
 
 def complete_rows(store: Store, sweep_id: int) -> list[FrontRow]:
-    """Every complete trial and control, controls first, then trials by number."""
-    results = final_scores(store, sweep_id)
-    members = [member for member in store.members(sweep_id) if member.state == "complete"]
-    scored = [(member, results[member.id]) for member in members]
-    trials = [(scores["clean"], scores["robust"]) for member, scores in scored if _is_eligible(member)]
-    best = set(pareto(trials))
-    return [_row(member, scores, best) for member, scores in scored]
+    """Every complete trial and control, controls first, then trials by number; scores are means over seeds."""
+    scores = last_scores(store, sweep_id)
+    rows = [_row(member, scores[member.id]) for member in store.members(sweep_id, states=["complete"])]
+    best = set(pareto([(row.clean, row.robust) for row in rows if _may_be_on_front(row)]))
+    return [replace(row, on_front=_may_be_on_front(row) and (row.clean, row.robust) in best) for row in rows]
 
 
 def front_rows(store: Store, sweep_id: int) -> list[FrontRow]:
     """The front, most robust first, and then every control."""
-    rows = complete_rows(store, sweep_id)
+    return front_of(complete_rows(store, sweep_id))
+
+
+def front_of(rows: Sequence[FrontRow]) -> list[FrontRow]:
+    """Of all complete rows the front, most robust first, and then every control."""
     front = sorted((row for row in rows if row.on_front), key=lambda row: (-row.robust, row.trial))
     return front + [row for row in rows if row.control]
 
@@ -57,11 +64,11 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(x, y) for x, y in points if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points)]
 
 
-def _is_eligible(member: MemberRecord) -> bool:
-    return member.control is None and all(value <= 0 for value in member.constraints.values())
+def _may_be_on_front(row: FrontRow) -> bool:
+    return row.control is None and not row.over_constraint
 
 
-def _row(member: MemberRecord, scores: Mapping[str, float], best: set[tuple[float, float]]) -> FrontRow:
+def _row(member: MemberRecord, scores: Mapping[str, float]) -> FrontRow:
     return FrontRow(
         trial=member.number,
         control=member.control,
@@ -70,6 +77,7 @@ def _row(member: MemberRecord, scores: Mapping[str, float], best: set[tuple[floa
         worst_family=scores["worst_family"],
         robust_weights=scores["robust_weights"],
         score=scores["score"],
-        on_front=_is_eligible(member) and (scores["clean"], scores["robust"]) in best,
+        on_front=False,
         policy=member.policy,
+        over_constraint=violated(member.constraints),
     )

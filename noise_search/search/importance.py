@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from noise_search.search.results import final_scores
+from noise_search.search.results import last_scores
 from noise_search.seeds import numpy_generator
 from noise_search.store import Store, SweepRecord
 
@@ -45,9 +45,9 @@ class Importance:
 
 def importance_in(store: Store, sweep: SweepRecord) -> Importance | None:
     """Importance of each knob in a sweep so far; None while it has too few complete trials, or nothing is searched."""
-    final = final_scores(store, sweep.id)
+    by_member = last_scores(store, sweep.id)
     scores = {
-        member.number: final[member.id]["score"]
+        member.number: by_member[member.id]["score"]
         for member in store.members(sweep.id, states=["complete"])
         if member.number is not None
     }
@@ -81,6 +81,7 @@ def importance(trials: Sequence[FrozenTrial], scores: Sequence[float], *, seed: 
 
 
 def _study(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every study in memory
     study = optuna.create_study(direction="maximize")
     study.add_trials(
         [

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import noise_search
 from noise_search.corruptions.suites import uncalibrated
-from noise_search.search.results import Row, joined_history, mean_scores
+from noise_search.search.results import Row, joined_history, mean_scores, violated
 from noise_search.spec import SweepSpec
 from noise_search.store import MemberRecord, NewResult, OutboxEntry, SweepRecord
 from noise_search.tracking.limits import PARAMETER_CHARACTERS
@@ -79,8 +79,8 @@ def member_entry(
         tags["noise_search.reason"] = reason
     if overuse := next((row.overuse for row in rows if isinstance(row, NewResult) and row.overuse), member.overuse):
         tags["noise_search.overuse"] = overuse
-    if violated := _violated(member, final):
-        tags["noise_search.over_constraint"] = violated
+    if over := violated(_constraints(member, final)):
+        tags["noise_search.over_constraint"] = over
     message = MemberFinished(
         sweep=sweep.name,
         experiment=spec.tracking.experiment,
@@ -95,10 +95,8 @@ def member_entry(
     return OutboxEntry(name, message.kind, message.to_payload())
 
 
-def _violated(member: MemberRecord, final: Sequence[Row]) -> str:
-    """Constraints that a trial passes, in words; empty where it keeps all of them."""
-    new = next((row.constraints for row in final if isinstance(row, NewResult)), member.constraints)
-    return ", ".join(f"{name} by {value:.3f}" for name, value in new.items() if value > 0 and name != "diverged")
+def _constraints(member: MemberRecord, final: Sequence[Row]) -> Mapping[str, float]:
+    return next((row.constraints for row in final if isinstance(row, NewResult)), member.constraints)
 
 
 def closed_entry(

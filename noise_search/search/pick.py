@@ -31,7 +31,10 @@ def pick_row(rows: Sequence[FrontRow], rule: str) -> FrontRow:
     choose = _rule(rule)
     front = [row for row in rows if row.on_front]
     if not front:
-        raise CallerError("pick: expected a front with at least one complete trial, got none; run the sweep first")
+        raise CallerError(
+            "pick: expected a front with at least one complete trial, got none; run the sweep first, or with other "
+            "limits than its objective.clean_drop and objective.family_drop if every trial is over them"
+        )
     return choose(front)
 
 
@@ -62,6 +65,7 @@ def make_card(sweep: SweepRecord, row: FrontRow, rule: str) -> Card:
         "rule": rule,
         "scores": {
             "kind": "searched, on validation: optimistic",
+            "seeds": sweep.identity.get("budget.seeds", 1),
             **{name: round(getattr(row, name), 4) for name in ("clean", "robust", "worst_family", "score")},
         },
         "versions": {"noise_search": noise_search.__version__, "torch": str(torch.__version__)},

@@ -10,20 +10,31 @@ from noise_search.store import NewResult, ResultRecord, RungScores, Store
 Row = NewResult | ResultRecord
 
 
-def final_scores(store: Store, sweep_id: int) -> dict[int, dict[str, float]]:
-    """Scores of every member of a sweep at the last epoch it was scored at, means over its seeds, by member id."""
-    last: dict[int, list[RungScores]] = {}
-    for row in sorted(store.rung_scores(sweep_id), key=lambda row: row.epoch):
-        rows = last.setdefault(row.member_id, [])
-        if rows and rows[0].epoch < row.epoch:
-            rows.clear()
-        rows.append(row)
-    return {member_id: mean_scores(rows) for member_id, rows in last.items()}
+def violated(constraints: Mapping[str, float]) -> str:
+    """Limits that a trial is over, in words; empty where it keeps to all of them.
+
+    >>> violated({"clean_drop": 0.0125, "family_drop": -0.1})
+    'clean_drop by 0.013'
+    """
+    over = {name: value for name, value in constraints.items() if value > 0 and name != "diverged"}
+    return ", ".join(f"{name} by {value:.3f}" for name, value in over.items())
 
 
 def mean_scores(rows: Sequence[Row | RungScores]) -> dict[str, float]:
     """Scores of a member, means over its seeds."""
     return {key: statistics.fmean(row.scores[key] for row in rows) for key in rows[0].scores}
+
+
+def last_scores(store: Store, sweep_id: int) -> dict[int, dict[str, float]]:
+    """Scores of every member at the last epoch it was scored at, means over its seeds, by member id."""
+    last: dict[int, list[RungScores]] = {}
+    for found in store.rung_scores(sweep_id):
+        before = last.get(found.member_id, [])
+        if not before or found.epoch > before[0].epoch:
+            last[found.member_id] = [found]
+        elif found.epoch == before[0].epoch:
+            before.append(found)
+    return {member_id: mean_scores(rows) for member_id, rows in last.items()}
 
 
 def joined_history(rows: Sequence[Row]) -> list[dict[str, float]]:
