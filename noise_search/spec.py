@@ -227,6 +227,24 @@ class BudgetSpec:
     seeds: Annotated[int, Interval(ge=1, le=100)] = 1
 
 
+Retries = Annotated[int, Interval(ge=0, le=100)]
+
+
+@dataclass(frozen=True, slots=True)
+class RetriesSpec:
+    """How often a trial that fails alone is tried again, by what went wrong.
+
+    Args:
+        error: Training raised an error.
+        memory: Memory ran out, with the trial alone in its job.
+        lost: The job ended without the trial's result.
+    """
+
+    error: Retries = 1
+    memory: Retries = 1
+    lost: Retries = 3
+
+
 @dataclass(frozen=True, slots=True)
 class DriverSpec:
     """How the driver cuts work into jobs; changes memory and speed, not numbers.
@@ -239,7 +257,7 @@ class DriverSpec:
 
     cohort: Positive = 16
     share_prefix: bool = True
-    retries: Annotated[int, Interval(ge=0, le=100)] = 1
+    retries: RetriesSpec = RetriesSpec()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Seat:
     policy: Policy
     target: int
     state: str
-    attempts: int
+    attempts: dict[str, int]
     overuse: str | None
     exposure: tuple[float, ...]
     silent: int
@@ -181,7 +181,7 @@ class Board:
             policy=policy,
             target=max(member.target_epoch, last),
             state="waiting" if member.state == "running" else member.state,
-            attempts=member.attempts,
+            attempts=dict(member.attempts),
             overuse=member.overuse,
             exposure=exposures(policy, steps, [rung * self.steps_per_epoch for rung in self.rungs]) if judged else (),
             silent=silent_steps(policy, steps) if judged else 0,

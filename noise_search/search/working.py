@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 import torch
 
@@ -27,6 +28,10 @@ from noise_search.training import Job, Member, Result
 _log = logging.getLogger(__name__)
 _SHOWN_ERROR = 300  # characters
 OnEpoch = Callable[[int], None]
+
+
+class LostResultError(RuntimeError):
+    """A job ended without the result of each of its slots."""
 
 
 @dataclass(slots=True)
@@ -120,12 +125,12 @@ def _one_a_slot(job: Job, results: Sequence[Result]) -> list[Result]:
     """Results in slot order; one that came twice counts once, one of another rung or of another job not at all.
 
     Raises:
-        RuntimeError: Some are missing.
+        LostResultError: Some are missing.
     """
     found = {(result.member, result.seed): result for result in results if result.epoch == job.to_epoch}
     slots = [(member.name, member.seed) for member in job.members]
     if missing := [name for name, seed in slots if (name, seed) not in found]:
-        raise RuntimeError(f"the job ended without results of {len(missing)} of {len(slots)} slots")
+        raise LostResultError(f"the job ended without results of {len(missing)} of {len(slots)} slots")
     return [found[slot] for slot in slots]
 
 
@@ -196,17 +201,19 @@ def _after_failure(work: Work, seats: Sequence[Seat], job_id: int, error: Except
     """Store that a job has failed; a member that failed alone too often is given up."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_ERROR]
     alone = seats[0] if len(seats) == 1 else None
-    work.opened.writer.fail_job(job_id, reason, blamed=None if alone is None else alone.id)
-    if _is_out_of_memory(error) and work.width > 1:
+    kind = _kind(error)
+    work.opened.writer.fail_job(job_id, reason, kind=kind, blamed=None if alone is None else alone.id)
+    if kind == "memory" and work.width > 1:
         work.width = max(1, work.width // 2)
         _log.warning("memory ran out: jobs have %d slots from now on", work.width)
     if alone is None:
         _log.warning("a job of %d trials failed and is split: %s", len(seats), reason)
         return
-    alone.attempts += 1
-    if alone.control == NO_NOISE_CONTROL and alone.attempts > work.opened.spec.driver.retries:
+    alone.attempts[kind] = alone.attempts.get(kind, 0) + 1
+    given_up = alone.attempts[kind] > getattr(work.opened.spec.driver.retries, kind)
+    if given_up and alone.control == NO_NOISE_CONTROL:
         raise error  # nothing can be compared without it
-    if alone.attempts > work.opened.spec.driver.retries:
+    if given_up:
         _log.warning("%s failed: %s", alone.name, reason)
         end(work, {alone.id: reason}, "failed")
     else:
@@ -223,8 +230,10 @@ def _run_halves(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: in
         _run_all(work, half, from_epoch, to_epoch)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+def _kind(error: Exception) -> Literal["error", "memory", "lost"]:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "memory"
+    return "lost" if isinstance(error, LostResultError) else "error"
 
 
 def end(work: Work, reasons: Mapping[int, str], state: str) -> None:

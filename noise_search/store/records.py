@@ -72,7 +72,7 @@ class MemberRecord:
         reason: Why it stopped, failed or diverged.
         told: Whether Optuna knows its outcome.
         target_epoch: Epoch up to which it may train so far; 0 for the first rung, of a control the last.
-        attempts: How often it has failed alone.
+        attempts: How often it has failed alone, by what went wrong.
         overuse: Why its noise is called overused; None where it is not.
         constraints: By name, violated where positive.
         started_at: Start of its first job, in UTC.
@@ -89,7 +89,7 @@ class MemberRecord:
     reason: str | None
     told: bool
     target_epoch: int
-    attempts: int
+    attempts: dict[str, int]
     overuse: str | None
     constraints: dict[str, float]
     started_at: datetime | None

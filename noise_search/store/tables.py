@@ -122,6 +122,7 @@ class Base(DeclarativeBase):
         list[dict[str, object]]: Json(),
         dict[str, float]: Json(),
         dict[str, str]: Json(),
+        dict[str, int]: Json(),
         dict[str, list[float]]: Json(),
         list[dict[str, float]]: Json(),
     }
@@ -177,7 +178,7 @@ class MemberRow(Base):
     reason: Mapped[str | None]
     told: Mapped[bool] = mapped_column(default=False)
     target_epoch: Mapped[int] = mapped_column(default=0, server_default="0")
-    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    attempts: Mapped[dict[str, int]] = mapped_column(default=dict, server_default="{}")
     overuse: Mapped[str | None]
     constraints: Mapped[dict[str, float]] = mapped_column(default=dict, server_default="{}")
     started_at: Mapped[datetime | None]

@@ -136,14 +136,22 @@ class Writer:
             self._add_results(session, results)
             self._enqueue(session, outbox)
 
-    def fail_job(self, job_id: int, error: str, *, blamed: int | None = None) -> None:
-        """Record that a running job has failed; its members wait again, and the one to blame has one attempt less."""
+    def fail_job(self, job_id: int, error: str, *, kind: str, blamed: int | None = None) -> None:
+        """Record that a running job has failed; its members wait again.
+
+        Args:
+            job_id: Of the job.
+            error: What it said.
+            kind: What went wrong, in a word.
+            blamed: Member that failed alone, of which a failure of this kind is counted.
+        """
         with self._transaction() as session:
             job = self._running_job(session, job_id)
             job.state, job.finished_at, job.error = "failed", datetime.now(UTC), error
             _make_wait(session, _slots(session, [job_id]))
             if blamed is not None:
-                self._members(session, [blamed])[blamed].attempts += 1
+                row = self._members(session, [blamed])[blamed]
+                row.attempts = {**row.attempts, kind: row.attempts.get(kind, 0) + 1}
 
     def end_members(self, reasons: Mapping[int, str], state: str, outbox: Sequence[OutboxEntry]) -> None:
         """Set members to `stopped` or `failed`, each with its reason, with what the mirror shall show."""

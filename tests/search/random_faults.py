@@ -31,7 +31,8 @@ TRIALS = 8
 SMALL = (
     f"budget.trials={TRIALS}",
     "driver.cohort=3",  # a batch of four is two jobs, so that kills come between them
-    "driver.retries=100",  # what fails by chance is never given up
+    "driver.retries.error=100",  # what fails by chance is never given up
+    "driver.retries.lost=100",
     "controls.constants=0",
     "controls.random=0",
 )

@@ -54,7 +54,7 @@ def test_a_job_that_fails_is_split_until_the_culprit_is_alone(tmp_path: Path) ->
     members = _members(tmp_path / "one")
     assert members[5].state == "failed"
     assert members[5].reason == "RuntimeError: a bad layer"
-    assert members[5].attempts == 2
+    assert members[5].attempts == {"error": 2}
     assert all(member.state == "complete" for number, member in members.items() if number != 5)
     failed = [len(job.members) for job in _jobs(tmp_path / "one") if job.state == "failed"]
     assert failed == [4, 2, 1, 1]
@@ -76,7 +76,7 @@ def test_what_fails_now_and_then_is_tried_again_and_changes_nothing(tmp_path: Pa
     flaky = _member_id(tmp_path / "whole", 9)
     run(tmp_path / "one", before_job=failing_with(flaky, RuntimeError("bad luck"), times=3))
     assert _findings(tmp_path / "one") == _findings(tmp_path / "whole")
-    assert _members(tmp_path / "one")[9].attempts == 1
+    assert _members(tmp_path / "one")[9].attempts == {"error": 1}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")], ids=["host", "device"])
@@ -134,7 +134,17 @@ def test_the_number_of_attempts_outlives_a_kill(tmp_path: Path) -> None:
 
     with pytest.raises(Killed):
         run(tmp_path / "one", before_job=before)
-    assert _members(tmp_path / "one")[5].attempts == 1
+    assert _members(tmp_path / "one")[5].attempts == {"error": 1}
     run(tmp_path / "one", before_job=fails)
-    assert _members(tmp_path / "one")[5].attempts == 2
+    assert _members(tmp_path / "one")[5].attempts == {"error": 2}
     assert _members(tmp_path / "one")[5].state == "failed"
+
+
+@pytest.mark.parametrize(("kind", "retries"), [("error", 0), ("error", 2), ("memory", 0), ("memory", 2)])
+def test_how_often_a_trial_is_tried_again_depends_on_what_went_wrong(kind: str, retries: int, tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    poisoned = _member_id(tmp_path / "whole", 5)
+    error = MemoryError("no room") if kind == "memory" else RuntimeError("a bad layer")
+    run(tmp_path / "one", f"driver.retries.{kind}={retries}", before_job=failing_with(poisoned, error))
+    member = _members(tmp_path / "one")[5]
+    assert (member.state, member.attempts) == ("failed", {kind: retries + 1})

@@ -23,7 +23,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("stop_requested", sa.Boolean(), nullable=False, server_default=sa.false()))
     with op.batch_alter_table("members", recreate="always") as table:
         table.add_column(sa.Column("target_epoch", sa.Integer(), nullable=False, server_default="0"))
-        table.add_column(sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"))
+        table.add_column(sa.Column("attempts", sa.JSON(), nullable=False, server_default="{}"))
         table.add_column(sa.Column("overuse", sa.String(), nullable=True))
         table.add_column(sa.Column("constraints", sa.JSON(), nullable=False, server_default="{}"))
     with op.batch_alter_table("results", recreate="always") as table:
