@@ -40,6 +40,18 @@ def test_a_sweep_killed_at_a_random_moment_is_the_sweep_that_was_not(
     assert locate(tmp_path).tracking_path.exists() == bool(overrides)
 
 
+def test_the_same_seed_gives_the_same_sweep_in_another_store(whole: Path, tmp_path: Path) -> None:
+    assert drive(tmp_path, *OVERRIDES).state == "complete"
+    assert not any(astuple(outcome(tmp_path, whole)))
+
+
+def test_another_seed_gives_another_sweep(whole: Path, tmp_path: Path) -> None:
+    assert drive(tmp_path, *OVERRIDES, "seed=1").state == "complete"
+    found = outcome(tmp_path, whole)
+    assert found.different > 0
+    assert found.front_differs
+
+
 def test_the_sweep_that_is_killed_goes_on_from_rungs_and_stops_trials(whole: Path) -> None:
     with open_store(locate(whole), create=False) as store:
         sweep_id = store.sweep("tiny").id
