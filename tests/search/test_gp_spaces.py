@@ -1,0 +1,60 @@
+"""Which spaces a Gaussian process is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sweep_examples import config
+
+from noise_search.config import build
+from noise_search.errors import CallerError
+from noise_search.search.opening import LARGEST_GP_SPACE, Plan, make_plan
+from noise_search.training import load_dataset
+
+SITE: dict[str, Any] = {"noise": "gaussian", "magnitude": {"low": 0.1, "high": 0.5}}
+
+
+def _plan(space: dict[str, Any]) -> Plan:
+    spec = build({**config(), "sampler": {"name": "gp", "batch": 2}, "space": {"terms": space}})
+    return make_plan(spec, load_dataset(spec.data))
+
+
+def _knots(count: int) -> dict[str, Any]:
+    """Space of a magnitude and so many knots, and no branch."""
+    knots = {"kind": "knots", "k": count, "values": {"low": 0, "high": 1}, "monotone": "free"}
+    return {"inputs": {**SITE, "fraction": 1.0, "schedule": knots}}
+
+
+def test_a_flat_space_is_taken() -> None:
+    assert _plan({"inputs": {**SITE, "fraction": {"low": 0.1, "high": 1.0}}}).spec.sampler.name == "gp"
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        {"noise": {"choices": ["none", "gaussian"]}},
+        {"noise": {"choices": ["gaussian", "speckle"]}},
+        {"schedule": {"choices": ["constant", "linear"]}},
+        {"schedule": {"kind": "linear", "every": {"cycles": {"choices": ["none", 2]}, "on": 0.5}}},
+        {"schedule": {"kind": "knots", "k": {"low": 3, "high": 5}}},
+    ],
+    ids=["none", "noises", "schedules", "gate", "knots"],
+)
+def test_a_space_with_a_branch_is_refused(branch: dict[str, Any]) -> None:
+    with pytest.raises(CallerError, match=r"^sampler\.name: gp needs a space without branches"):
+        _plan({"inputs": {**SITE, **branch}})
+
+
+def test_up_to_twenty_parameters_are_taken_and_one_more_is_refused() -> None:
+    sites = {site: {"noise": noise} for site, noise in (("weights", "relative"), ("targets", "label_smoothing"))}
+    most = {**_knots(16), **{site: {**node, "schedule": "constant"} for site, node in sites.items()}}
+    assert LARGEST_GP_SPACE == 20
+    with pytest.raises(CallerError) as caught:
+        _plan({**_knots(16), **most, "gradients": {"noise": "gaussian"}, **_many_lines()})
+    assert caught.value.mistakes[0].startswith("sampler.name: gp is for up to 20 parameters, got 2")
+
+
+def _many_lines() -> dict[str, Any]:
+    line = {"kind": "linear", "a": {"low": 0, "high": 1}, "b": {"low": 0, "high": 1}}
+    return {"weights": {"noise": "relative", "fraction": {"low": 0.1, "high": 1.0}, "schedule": line}}
