@@ -70,7 +70,9 @@ def test_a_trial_over_a_limit_is_complete_with_its_true_values_and_a_positive_co
 def test_a_trial_over_a_limit_is_not_on_the_front_and_not_picked(tmp_path: Path) -> None:
     run(tmp_path, *LIMITS, curve=_curve)
     within = [
-        trial for trial in _trials(tmp_path) if _drops(trial)["clean_drop"] <= 0.02 and _drops(trial)["family_drop"] <= 0
+        trial
+        for trial in _trials(tmp_path)
+        if _drops(trial)["clean_drop"] <= 0.02 and _drops(trial)["family_drop"] <= 0
     ]
     with open_store(locate(tmp_path), create=False) as store:
         rows = front_rows(store, store.sweep(NAME).id)

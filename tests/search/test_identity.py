@@ -159,9 +159,10 @@ def test_a_sweep_stored_by_name_is_found_whatever_the_folder_is_called(tmp_path:
 def test_keys_that_are_not_set_are_no_part_of_it_as_in_sweeps_made_before_there_were_any() -> None:
     newer = {"objective.clean_drop", "objective.family_drop", "budget.seeds", "sampler.warm_start"}
     assert not newer & plan().identity.keys()
-    assert newer - {"sampler.warm_start"} <= plan(
-        "objective.clean_drop=0.02", "objective.family_drop=0.0", "budget.seeds=2"
-    ).identity.keys()
+    assert (
+        newer - {"sampler.warm_start"}
+        <= plan("objective.clean_drop=0.02", "objective.family_drop=0.0", "budget.seeds=2").identity.keys()
+    )
 
 
 def test_of_a_warm_start_the_parameters_count_and_not_the_file(tmp_path: Path) -> None:
