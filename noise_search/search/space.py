@@ -187,7 +187,8 @@ def _searched_in_branch(branch: NoiseBranch, where: str) -> dict[str, Value]:
 def _searched_in_setting(value: Value | Several, where: str, name: str) -> dict[str, Value]:
     if not isinstance(value, Several):
         return {f"{where}.{name}": value}
-    entries = {f"{where}.{name}.{index}": entry for index, entry in enumerate(value.entries)}
+    most = int(value.count) if isinstance(value.count, int | float) else len(value.entries)
+    entries = {f"{where}.{name}.{index}": entry for index, entry in enumerate(value.entries[:most])}
     return {f"{where}.k": value.count, **entries}
 
 

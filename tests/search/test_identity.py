@@ -13,6 +13,7 @@ from noise_search.commands import run_sweep
 from noise_search.config import build, config_folder
 from noise_search.corruptions.suites import suite_digest
 from noise_search.errors import CallerError
+from noise_search.policy import Card, Policy, Term, save_card
 from noise_search.search.identity import default_name, digest_of, refuse_another
 from noise_search.search.opening import finished, make_plan
 from noise_search.store import locate
@@ -31,6 +32,11 @@ ANOTHER = {
     "objective.weight=0.6": "objective.weight",
     "sampler.batch=3": "sampler.batch",
     "sampler.startup_trials=3": "sampler.startup_trials",
+    "objective=pareto": "objective.name",
+    "objective.clean_drop=0.02": "objective.clean_drop",
+    "objective.family_drop=0.02": "objective.family_drop",
+    "stopping=halving": "stopping.name",
+    "budget.seeds=2": "budget.seeds",
     "data.split_seed=1": "data.split_seed",
     "space.terms.inputs.fraction.high=0.9": "space.terms.inputs.fraction.high",
 }
@@ -44,6 +50,11 @@ SAME = (
     "train.mode=auto",
     "train.score_mode=auto",
     "budget.trials=100",
+    "budget.minutes=5",
+    "budget.seeds=1",
+    "driver.share_prefix=false",
+    "driver.retries=3",
+    "sampler.warm_start=[]",
 )
 
 
@@ -143,3 +154,22 @@ def test_a_sweep_stored_by_name_is_found_whatever_the_folder_is_called(tmp_path:
     folder = tmp_path / "with a space"
     assert run_sweep(config("budget.trials=1"), store=folder).name == NAME
     assert not run_sweep(config("budget.trials=1"), store=str(folder)).changed
+
+
+def test_keys_that_are_not_set_are_no_part_of_it_as_in_sweeps_made_before_there_were_any() -> None:
+    newer = {"objective.clean_drop", "objective.family_drop", "budget.seeds", "sampler.warm_start"}
+    assert not newer & plan().identity.keys()
+    assert (
+        newer - {"sampler.warm_start"}
+        <= plan("objective.clean_drop=0.02", "objective.family_drop=0.0", "budget.seeds=2").identity.keys()
+    )
+
+
+def test_of_a_warm_start_the_parameters_count_and_not_the_file(tmp_path: Path) -> None:
+    digests = []
+    for name, magnitude in (("one", 0.1), ("two", 0.1), ("three", 0.2)):
+        term = Term("inputs", "gaussian", magnitude, fraction=0.5)
+        save_card(Card(Policy((term,)), {}), tmp_path / f"{name}.yaml")
+        digests.append(plan(f"sampler.warm_start=[{tmp_path / name}.yaml]").digest)
+    assert digests[0] == digests[1] != digests[2]
+    assert digests[0] != plan().digest
