@@ -12,6 +12,7 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import cast
 
 import optuna
@@ -67,7 +68,7 @@ class _Kept(FrozenTrial):
         return copy.copy(self)
 
 
-def _kept(trial: FrozenTrial, trial_id: int) -> _Kept:
+def _kept(trial: FrozenTrial) -> _Kept:
     return _Kept(
         number=trial.number,
         state=trial.state,
@@ -80,7 +81,7 @@ def _kept(trial: FrozenTrial, trial_id: int) -> _Kept:
         user_attrs=trial.user_attrs,
         system_attrs=trial.system_attrs,
         intermediate_values=trial.intermediate_values,
-        trial_id=trial_id,
+        trial_id=trial._trial_id,
     )
 
 
@@ -123,21 +124,22 @@ class Study:
         self._study_id = storage.get_study_id_from_name(name)
         self._space, self._sampler, self._seed = space, sampler, seed
         self._warm_start = warm_start
-        self._trials = [_kept(trial, trial._trial_id) for trial in self._stored.get_trials(deepcopy=True)]
+        self._trials = [_kept(trial) for trial in self._stored.get_trials(deepcopy=True)]
         self._paused: dict[int, FrozenTrial] = {}
         self._copy: optuna.Study | None = None
 
     def ask(self) -> Proposal:
         """Propose the next trial and store it, running."""
-        number, study = len(self._trials), self._current()
-        policy, proposed = self._propose(study, number)
+        number, study = len(self._trials), self.seen()
+        policy, proposed = self.propose(study, number)
         trial_id = self._storage.create_new_trial(self._study_id, template_trial=proposed)
         if self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number) != trial_id:
             raise RuntimeError(f"trial {number} was stored as another: another process asks this study")
-        self._trials.append(_kept(proposed, trial_id))
+        proposed._trial_id = trial_id
+        self._trials.append(proposed)
         return Proposal(number, dict(proposed.params), policy)
 
-    def _propose(self, study: optuna.Study, number: int) -> tuple[Policy, FrozenTrial]:
+    def propose(self, study: optuna.Study, number: int) -> tuple[Policy, _Kept]:
         """What the sampler makes of the trials so far; nothing is stored."""
         study.sampler = make_sampler(self._sampler, self._seed, number)
         if number < len(self._warm_start):
@@ -146,7 +148,7 @@ class Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = study.ask()
             policy = policy_of(self._space, _Asking(trial))
-        return policy, study.get_trials(deepcopy=False)[trial.number]
+        return policy, _kept(study.get_trials(deepcopy=False)[trial.number])
 
     def pause(self, number: int, epoch: int, score: float) -> None:
         """Let samplers know how a trial stands that waits at a rung; nothing is stored."""
@@ -174,12 +176,16 @@ class Study:
         for name, value in outcome.constraints.items():
             if name not in trial.constraints:  # there already when a kill came before the tell
                 Trial(self._stored, trial._trial_id).set_constraint(name, value)
-        values = list(outcome.values) if outcome.state is TrialState.COMPLETE else None
-        if outcome.state is TrialState.PRUNED and len(self._directions) == 1:
-            values = list(outcome.values)  # as Optuna does with the last of the intermediate values
-            self._storage.set_trial_intermediate_value(trial._trial_id, outcome.epoch, values[0])
-        self._storage.set_trial_state_values(trial._trial_id, outcome.state, values)
-        return _kept(self._storage.get_trial(trial._trial_id), trial._trial_id)
+        told = _kept(self._storage.get_trial(trial._trial_id)) if outcome.constraints else copy.copy(trial)
+        told.state, told.datetime_complete = outcome.state, datetime.now()
+        if outcome.state is TrialState.COMPLETE:
+            told.values = list(outcome.values)
+        elif outcome.state is TrialState.PRUNED and len(self._directions) == 1:
+            # With two objectives one such value breaks the next ask.
+            told.values, told.intermediate_values = list(outcome.values), {outcome.epoch: outcome.values[0]}
+            self._storage.set_trial_intermediate_value(trial._trial_id, outcome.epoch, outcome.values[0])
+        self._storage.set_trial_state_values(trial._trial_id, told.state, told.values)
+        return told
 
     def running(self) -> list[tuple[int, dict[str, Picked]]]:
         """Number and parameters of every trial that was asked and not told."""
@@ -188,7 +194,7 @@ class Study:
     def __len__(self) -> int:
         return len(self._trials)
 
-    def _current(self) -> optuna.Study:
+    def seen(self) -> optuna.Study:
         """Copy of the study as samplers are to see it.
 
         Made anew whenever a trial has changed, because samplers keep notes in a study: proposals depend on the trials
