@@ -12,10 +12,11 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import cast
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -57,6 +58,33 @@ class _Asking:
         return cast(Picked, self._trial.suggest_categorical(name, options))
 
 
+class _Kept(FrozenTrial):
+    """A trial whose copies share its parts, because nobody changes those in place.
+
+    Optuna copies trials deeply wherever it takes one, which costs more than anything else that it does with them.
+    """
+
+    def __deepcopy__(self, _memo: object) -> _Kept:
+        return copy.copy(self)
+
+
+def _kept(trial: FrozenTrial) -> _Kept:
+    return _Kept(
+        number=trial.number,
+        state=trial.state,
+        value=None,
+        values=trial.values,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+        trial_id=trial._trial_id,
+    )
+
+
 class Study:
     """One sweep's Optuna study, asked and told by one driver.
 
@@ -96,23 +124,23 @@ class Study:
         self._study_id = storage.get_study_id_from_name(name)
         self._space, self._sampler, self._seed = space, sampler, seed
         self._warm_start = warm_start
-        self._trials = self._stored.get_trials(deepcopy=True)
+        self._trials = [_kept(trial) for trial in self._stored.get_trials(deepcopy=True)]
         self._paused: dict[int, FrozenTrial] = {}
         self._copy: optuna.Study | None = None
 
     def ask(self) -> Proposal:
         """Propose the next trial and store it, running."""
-        number = len(self._trials)
-        policy, proposed = self._propose(number)
-        stored = self._storage.get_trial(self._storage.create_new_trial(self._study_id, template_trial=proposed))
-        if stored.number != number:
-            raise RuntimeError(f"trial {number} was stored as {stored.number}: another process asks this study")
-        self._trials.append(stored)
+        number, study = len(self._trials), self.seen()
+        policy, proposed = self.propose(study, number)
+        trial_id = self._storage.create_new_trial(self._study_id, template_trial=proposed)
+        if self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number) != trial_id:
+            raise RuntimeError(f"trial {number} was stored as another: another process asks this study")
+        proposed._trial_id = trial_id
+        self._trials.append(proposed)
         return Proposal(number, dict(proposed.params), policy)
 
-    def _propose(self, number: int) -> tuple[Policy, FrozenTrial]:
+    def propose(self, study: optuna.Study, number: int) -> tuple[Policy, _Kept]:
         """What the sampler makes of the trials so far; nothing is stored."""
-        study = self._current()
         study.sampler = make_sampler(self._sampler, self._seed, number)
         if number < len(self._warm_start):
             study.enqueue_trial(dict(self._warm_start[number]))
@@ -120,19 +148,15 @@ class Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = study.ask()
             policy = policy_of(self._space, _Asking(trial))
-        return policy, copy.deepcopy(study.get_trials(deepcopy=False)[trial.number])
+        return policy, _kept(study.get_trials(deepcopy=False)[trial.number])
 
     def pause(self, number: int, epoch: int, score: float) -> None:
         """Let samplers know how a trial stands that waits at a rung; nothing is stored."""
-        trial = self._trials[number]
-        self._paused[number] = optuna.trial.create_trial(
-            state=TrialState.PRUNED,
-            params=trial.params,
-            distributions=trial.distributions,
-            system_attrs=trial.system_attrs,
-            # With two objectives one such value breaks the next ask.
-            intermediate_values={epoch: score} if len(self._directions) == 1 else {},
-        )
+        paused = copy.copy(self._trials[number])
+        paused.state, paused.datetime_complete = TrialState.PRUNED, paused.datetime_start
+        if len(self._directions) == 1:  # with two objectives one such value breaks the next ask
+            paused.intermediate_values = {epoch: score}
+        self._paused[number] = paused
         self._copy = None
 
     def resume(self, number: int) -> None:
@@ -142,18 +166,26 @@ class Study:
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Tell the outcome of a trial; nothing happens where it was told before."""
-        trial = self._trials[number]
-        if not trial.state.is_finished():
-            for name, value in outcome.constraints.items():
-                if name not in trial.constraints:  # there already when a kill came before the tell
-                    Trial(self._stored, trial._trial_id).set_constraint(name, value)
-            if outcome.state is TrialState.PRUNED and len(self._directions) == 1:
-                self._storage.set_trial_intermediate_value(trial._trial_id, outcome.epoch, outcome.values[0])
-            values = list(outcome.values) if outcome.state is TrialState.COMPLETE else None
-            self._stored.tell(number, values, outcome.state)
+        if not self._trials[number].state.is_finished():
+            self._trials[number] = self._tell(self._trials[number], outcome)
         self._paused.pop(number, None)
-        self._trials[number] = self._storage.get_trial(trial._trial_id)
         self._copy = None
+
+    def _tell(self, trial: _Kept, outcome: Outcome) -> _Kept:
+        """Store the outcome; returns the trial as it is stored then."""
+        for name, value in outcome.constraints.items():
+            if name not in trial.constraints:  # there already when a kill came before the tell
+                Trial(self._stored, trial._trial_id).set_constraint(name, value)
+        told = _kept(self._storage.get_trial(trial._trial_id)) if outcome.constraints else copy.copy(trial)
+        told.state, told.datetime_complete = outcome.state, datetime.now()
+        if outcome.state is TrialState.COMPLETE:
+            told.values = list(outcome.values)
+        elif outcome.state is TrialState.PRUNED and len(self._directions) == 1:
+            # With two objectives one such value breaks the next ask.
+            told.values, told.intermediate_values = list(outcome.values), {outcome.epoch: outcome.values[0]}
+            self._storage.set_trial_intermediate_value(trial._trial_id, outcome.epoch, outcome.values[0])
+        self._storage.set_trial_state_values(trial._trial_id, told.state, told.values)
+        return told
 
     def running(self) -> list[tuple[int, dict[str, Picked]]]:
         """Number and parameters of every trial that was asked and not told."""
@@ -162,15 +194,18 @@ class Study:
     def __len__(self) -> int:
         return len(self._trials)
 
-    def _current(self) -> optuna.Study:
+    def seen(self) -> optuna.Study:
         """Copy of the study as samplers are to see it.
 
         Made anew whenever a trial has changed, because samplers keep notes in a study: proposals depend on the trials
         alone, and are the same after a kill.
         """
         if self._copy is None or self._sampler.name == "nsga2":
-            self._copy = optuna.create_study(directions=self._directions)
-            self._copy.add_trials([self._paused.get(trial.number, trial) for trial in self._trials])
+            memory = InMemoryStorage()
+            self._copy = optuna.create_study(storage=memory, directions=self._directions)
+            copy_id = memory.get_study_id_from_name(self._copy.study_name)
+            for trial in self._trials:
+                memory.create_new_trial(copy_id, template_trial=self._paused.get(trial.number, trial))
         return self._copy
 
 

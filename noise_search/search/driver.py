@@ -198,8 +198,8 @@ def _promote(work: Work, *, at_least: int) -> list[Seat]:
     """Let up to a batch of trials go on from the highest rung at which so many may."""
     board, batch = work.board, work.opened.spec.sampler.batch
     for rung in reversed(board.rungs[:-1]):
-        ready = _ready(work, rung)
-        if len(ready) >= at_least:
+        ready = _ready(work, rung, at_least=at_least)
+        if ready:
             chosen = ready[:batch]
             target = board.after(rung)
             work.opened.writer.promote([seat.id for seat in chosen], target)
@@ -211,14 +211,15 @@ def _promote(work: Work, *, at_least: int) -> list[Seat]:
     return []
 
 
-def _ready(work: Work, rung: int) -> list[Seat]:
-    """Trials that wait at a rung and may go on, the best first."""
+def _ready(work: Work, rung: int, *, at_least: int) -> list[Seat]:
+    """Trials that wait at a rung and may go on, the best first; none where they are too few."""
     waiting = work.board.waiting(rung)
-    if not waiting:
+    if len(waiting) < at_least:
         return []
     verdicts = _verdicts(work, rung)
     ready = [(verdicts[seat.number], seat) for seat in waiting if seat.number is not None]
-    return [seat for verdict, seat in sorted(ready, key=lambda pair: pair[0].place) if verdict.goes_on]
+    going_on = [seat for verdict, seat in sorted(ready, key=lambda pair: pair[0].place) if verdict.goes_on]
+    return going_on if len(going_on) >= at_least else []
 
 
 def _verdicts(work: Work, rung: int) -> Mapping[int, Verdict]:

@@ -130,11 +130,11 @@ def optuna_storage(location: Location) -> RDBStorage:
     """
     path = location.folder / "optuna.db"
     _write_ahead(location.optuna_url, path)
-    from optuna.storages import RDBStorage
+    from noise_search.store.studies import StudyStorage
 
     try:
         with explained(path):
-            storage = RDBStorage(location.optuna_url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+            storage = StudyStorage(location.optuna_url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
     except RuntimeError as error:
         raise CallerError(f"store: expected a schema this Optuna knows, got {path}: {error}") from error
     add_pragmas(storage.engine)

@@ -72,8 +72,13 @@ class Writer:
     def add_members(self, members: Sequence[NewMember]) -> list[MemberRecord]:
         """Store trials and controls, in the order given; those already there are returned as they are."""
         with self._transaction() as session:
-            rows = [self._find_member(session, member) or self._add_member(session, member) for member in members]
-            return [member_record(row) for row in rows]
+            known = self._known_members(session, members)
+            for member in members:
+                if _key(member) not in known:
+                    known[_key(member)] = self._new_member(member)
+                    session.add(known[_key(member)])
+            session.flush()
+            return [member_record(known[_key(member)]) for member in members]
 
     def promote(self, member_ids: Sequence[int], to_epoch: int) -> None:
         """Let members train up to an epoch."""
@@ -247,21 +252,20 @@ class Writer:
             leases.hold(session, self.sweep_id, self.generation)
             yield session
 
-    def _find_member(self, session: Session, member: NewMember) -> MemberRow | None:
-        same = MemberRow.number == member.number if member.control is None else MemberRow.control == member.control
-        return session.scalar(select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, same))
+    def _known_members(self, session: Session, members: Sequence[NewMember]) -> dict[int | str | None, MemberRow]:
+        numbers = MemberRow.number.in_([member.number for member in members if member.control is None])
+        controls = MemberRow.control.in_([member.control for member in members if member.control is not None])
+        found = session.scalars(select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, numbers | controls))
+        return {_key(row): row for row in found}
 
-    def _add_member(self, session: Session, member: NewMember) -> MemberRow:
-        row = MemberRow(
+    def _new_member(self, member: NewMember) -> MemberRow:
+        return MemberRow(
             sweep_id=self.sweep_id,
             number=member.number,
             control=member.control,
             parameters=member.parameters,
             policy=member.policy,
         )
-        session.add(row)
-        session.flush()
-        return row
 
     def _members(self, session: Session, member_ids: Iterable[int]) -> Mapping[int, MemberRow]:
         wanted = set(member_ids)
@@ -280,8 +284,11 @@ class Writer:
 
     def _add_results(self, session: Session, results: Sequence[NewResult]) -> None:
         members = self._members(session, {result.member_id for result in results})
+        stored = _stored_results(session, members)
         for result in results:
-            _add_result(session, result)
+            if (key := (result.member_id, result.epoch, result.seed)) not in stored:
+                stored.add(key)
+                session.add(_new_result(result))
             _set_outcome(members[result.member_id], result)
 
     def _enqueue(self, session: Session, entries: Sequence[OutboxEntry]) -> None:
@@ -322,28 +329,31 @@ def _make_wait(session: Session, member_ids: Sequence[int]) -> None:
     session.execute(update(MemberRow).where(running).values(state="waiting"))
 
 
-def _add_result(session: Session, result: NewResult) -> None:
-    same = (
-        ResultRow.member_id == result.member_id,
-        ResultRow.epoch == result.epoch,
-        ResultRow.seed == result.seed,
-    )
-    if session.scalar(select(ResultRow.id).where(*same)) is not None:
-        return
-    session.add(
-        ResultRow(
-            member_id=result.member_id,
-            epoch=result.epoch,
-            seed=result.seed,
-            scores=result.scores,
-            cells=result.cells,
-            history=result.history,
-            seconds=result.seconds,
-            created_at=datetime.now(UTC),
-            shared=result.shared,
-            checkpoint=result.checkpoint,
-            correct=result.correct,
-        )
+def _key(member: NewMember | MemberRow) -> int | str | None:
+    """What tells members of a sweep apart: the number of a trial, the name of a control."""
+    return member.number if member.control is None else member.control
+
+
+def _stored_results(session: Session, member_ids: Iterable[int]) -> set[tuple[int, int, int]]:
+    """Member, epoch and seed of every result of these members that is stored already."""
+    columns = select(ResultRow.member_id, ResultRow.epoch, ResultRow.seed)
+    found = session.execute(columns.where(ResultRow.member_id.in_(list(member_ids))))
+    return {(row.member_id, row.epoch, row.seed) for row in found}
+
+
+def _new_result(result: NewResult) -> ResultRow:
+    return ResultRow(
+        member_id=result.member_id,
+        epoch=result.epoch,
+        seed=result.seed,
+        scores=result.scores,
+        cells=result.cells,
+        history=result.history,
+        seconds=result.seconds,
+        created_at=datetime.now(UTC),
+        shared=result.shared,
+        checkpoint=result.checkpoint,
+        correct=result.correct,
     )
 
 

@@ -84,3 +84,47 @@ def test_the_grid_of_training_has_every_model_both_sizes_and_both_numbers_of_thr
 
 def test_times_of_tests_are_read_as_the_examples_say() -> None:
     assert doctest.testmod(script("bench_tests")).failed == 0
+
+
+def test_a_simulated_sweep_is_split_into_its_sampler_and_the_rest() -> None:
+    driver = script("bench_driver")
+    found = driver.run(driver.Size(4, "random", 1), "pareto_halving", 0)
+    assert found["driver_and_store"] > 0
+    assert found["sampler"] > 0
+
+
+def test_a_proposal_by_tpe_can_be_timed() -> None:
+    found = script("bench_driver").milliseconds_of_tpe(12, proposals=2)
+    assert len(found) == 2
+    assert min(found) > 0
+
+
+def test_tpe_is_dearer_than_training_from_the_fewest_trials_at_which_it_is() -> None:
+    dearer = script("bench_driver").dearer
+    tpe = {"50": {"median": 20.0}, "100": {"median": 1500.0}, "500": {"median": 3000.0}}
+    assert dearer(tpe, 1000.0) == 100
+    assert dearer(tpe, 5000.0) is None
+
+
+def test_driver_and_store_are_held_to_fifteen_milliseconds() -> None:
+    costs = {
+        stopping: {"random": {"driver_and_store": {"median": found}}}
+        for stopping, found in (("none", 14.9), ("pareto_halving", 15.1))
+    }
+    assert [aim["met"] for aim in script("bench_driver").aims(costs).values()] == [True, False]
+
+
+def test_samplers_are_compared_seed_by_seed() -> None:
+    pairs = [
+        {"tpe": {"hypervolume": 0.3, "best_score": 0.5}, "random": {"hypervolume": 0.1, "best_score": 0.5}},
+        {"tpe": {"hypervolume": 0.2, "best_score": 0.4}, "random": {"hypervolume": 0.25, "best_score": 0.3}},
+    ]
+    found = script("bench_samplers").compared(pairs)
+    assert found["hypervolume"]["tpe_minus_random"]["values"] == [0.2, -0.05]
+    assert [found[measure]["tpe_ahead"] for measure in ("hypervolume", "best_score")] == [1, 1]
+
+
+def test_a_simulated_pair_of_samplers_runs_on_the_same_control() -> None:
+    samplers = script("bench_samplers")
+    found = samplers.pair("simulated", ["budget.trials=4", "train.epochs=2", "objective=pareto"], 0)
+    assert all(found[sampler][measure] >= 0 for sampler in ("tpe", "random") for measure in samplers.MEASURES)
