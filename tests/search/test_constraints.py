@@ -12,7 +12,7 @@ from noise_search.commands import pick, status
 from noise_search.errors import CallerError
 from noise_search.execute.simulated import CLASSES, Point, noisy_curves
 from noise_search.metrics import above_chance
-from noise_search.policy import Policy
+from noise_search.policy import Policy, policy_from_list
 from noise_search.search.fronts import complete_rows, front_rows
 from noise_search.search.outcomes import violations
 from noise_search.spec import ObjectiveSpec
@@ -35,9 +35,13 @@ def _trials(folder: Path) -> list[MemberRecord]:
 
 def _drops(member: MemberRecord) -> dict[str, float]:
     """Loss against no noise by the formula of the curve, in accuracy above chance."""
-    strength = min(sum(float(term["magnitude"]) for term in member.policy), 1.0)  # type: ignore[arg-type]
+    strength = min(sum(term.magnitude for term in policy_from_list(member.policy).terms), 1.0)
     lost = {"clean_drop": 0.1 * strength, "family_drop": -(0.1 * strength - 0.2 * max(strength - 0.5, 0.0))}
     return {name: value / (1.0 - 1.0 / CLASSES) for name, value in lost.items()}
+
+
+def _keeps_to_limits(drops: dict[str, float]) -> bool:
+    return drops["clean_drop"] <= 0.02 and drops["family_drop"] <= 0.0
 
 
 def test_a_limit_that_is_not_set_gives_no_constraint() -> None:
@@ -69,11 +73,7 @@ def test_a_trial_over_a_limit_is_complete_with_its_true_values_and_a_positive_co
 
 def test_a_trial_over_a_limit_is_not_on_the_front_and_not_picked(tmp_path: Path) -> None:
     run(tmp_path, *LIMITS, curve=_curve)
-    within = [
-        trial
-        for trial in _trials(tmp_path)
-        if _drops(trial)["clean_drop"] <= 0.02 and _drops(trial)["family_drop"] <= 0
-    ]
+    within = [trial for trial in _trials(tmp_path) if _keeps_to_limits(_drops(trial))]
     with open_store(locate(tmp_path), create=False) as store:
         rows = front_rows(store, store.sweep(NAME).id)
         everything = complete_rows(store, store.sweep(NAME).id)
