@@ -84,3 +84,11 @@ def test_the_grid_of_training_has_every_model_both_sizes_and_both_numbers_of_thr
 
 def test_times_of_tests_are_read_as_the_examples_say() -> None:
     assert doctest.testmod(script("bench_tests")).failed == 0
+
+
+def test_what_befalls_simulated_sweeps_is_counted() -> None:
+    faults = script("faults")
+    found = faults.simulated([1], in_memory=True)
+    assert faults.wrong(found, faults.WRONG) == dict.fromkeys(faults.WRONG, 0)
+    assert found[0]["faults"]["killed"] > 0
+    assert faults.wrong([{"lost": 2}, {"lost": True}], ["lost"]) == {"lost": 3}
