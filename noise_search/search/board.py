@@ -138,9 +138,9 @@ class Board:
                 number=number,
                 score=seat.scores[rung]["score"],
                 point=(seat.scores[rung]["clean"], seat.scores[rung]["robust"]),
-                diverged=seat.state == "infeasible",
+                # What came later is no reason to let another go on from here in its place.
+                diverged=seat.state == "infeasible" and seat.reached == rung,
                 protected=protects and is_protected(seat.exposure, index),
-                # Flagged later, it is no reason to let another go on from here in its place.
                 overuse=seat.overuse if seat.reached == rung else None,
             )
             for number, seat in self._reached[rung].items()
