@@ -86,7 +86,6 @@ def test_times_of_tests_are_read_as_the_examples_say() -> None:
     assert doctest.testmod(script("bench_tests")).failed == 0
 
 
-<<<<<<< HEAD
 def test_a_simulated_sweep_is_split_into_its_sampler_and_the_rest() -> None:
     driver = script("bench_driver")
     found = driver.run(driver.Size(4, "random", 1), "pareto_halving", 0)
@@ -129,11 +128,11 @@ def test_a_simulated_pair_of_samplers_runs_on_the_same_control() -> None:
     samplers = script("bench_samplers")
     found = samplers.pair("simulated", ["budget.trials=4", "train.epochs=2", "objective=pareto"], 0)
     assert all(found[sampler][measure] >= 0 for sampler in ("tpe", "random") for measure in samplers.MEASURES)
-=======
+
+
 def test_what_befalls_simulated_sweeps_is_counted() -> None:
     faults = script("faults")
     found = faults.simulated([1], in_memory=True)
     assert faults.wrong(found, faults.WRONG) == dict.fromkeys(faults.WRONG, 0)
     assert found[0]["faults"]["killed"] > 0
     assert faults.wrong([{"lost": 2}, {"lost": True}], ["lost"]) == {"lost": 3}
->>>>>>> i4-faults
