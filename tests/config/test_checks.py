@@ -147,7 +147,10 @@ BAD: dict[str, tuple[Config, list[str]]] = {
         ["controls.constants: expected greater than or equal to 0, got -1"],
     ),
     "an empty ask": ({"sampler.batch": 0}, ["sampler.batch: expected greater than or equal to 1, got 0"]),
-    "an unknown sampler": ({"sampler.name": "grid"}, ["sampler.name: expected 'tpe', got 'grid'"]),
+    "an unknown sampler": (
+        {"sampler.name": "grid"},
+        ["sampler.name: expected 'tpe', 'random', 'nsga2', 'qmc' or 'gp', got 'grid'"],
+    ),
     "a weight over 1": ({"objective.weight": 1.1}, ["objective.weight: expected less than or equal to 1, got 1.1"]),
     "a tracking switch that is a word": ({"tracking.enabled": "no"}, ["tracking.enabled: expected boolean, got 'no'"]),
     "a node that is a number": ({"train": 3}, ["train: expected a mapping, got 3"]),
@@ -275,7 +278,10 @@ BAD: dict[str, tuple[Config, list[str]]] = {
         {"space.terms.weights.magnitude": math.inf},
         ["space.terms.weights.magnitude: expected a number in [0, 2], got inf"],
     ),
-    "an unknown stopping rule": ({"stopping.name": "asha"}, ["stopping.name: expected one of ['none'], got 'asha'"]),
+    "an unknown stopping rule": (
+        {"stopping.name": "asha"},
+        ["stopping.name: expected 'none', 'halving' or 'pareto_halving', got 'asha'"],
+    ),
     "an unknown executor": ({"executor.name": "ray"}, ["executor.name: expected one of ['inline'], got 'ray'"]),
     "no suite": ({"suite": None}, ["suite: expected a mapping, got None"]),
 }

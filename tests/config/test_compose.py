@@ -157,7 +157,7 @@ def test_a_wrong_override_is_told_the_key_the_value_and_what_is_allowed(override
 def test_every_wrong_override_is_told_of_at_once() -> None:
     found = mistakes_of("trian.epochs=3", "model=mlp", "train.epoch=3", "budget.trials=4", "space=nope")
     assert found == [
-        "space: expected one of ['default', 'gaussian', 'images', 'schedules'], got 'nope'",
+        "space: expected one of ['default', 'flat', 'gaussian', 'images', 'schedules'], got 'nope'",
         f"{TOP} 'trian'; did you mean 'train'?",
         f"{TRAIN} 'epoch'; did you mean 'epochs'?",
     ]
@@ -190,7 +190,7 @@ def test_a_multirun_gives_one_configuration_for_each_combination() -> None:
 
 def test_asking_for_the_configuration_prints_it_and_gives_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert collect(["--cfg", "job", "budget.trials=3"], "noise-search sweep") == []
-    assert yaml.safe_load(capsys.readouterr().out)["budget"] == {"trials": 3}
+    assert yaml.safe_load(capsys.readouterr().out)["budget"] == {"trials": 3, "minutes": None, "seeds": 1}
 
 
 def test_a_folder_on_the_command_line_adds_choices(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_larger_total_continues_a_finished_sweep(tmp_path: Path) -> None:
     outcome = drive(tmp_path)
     assert (outcome.state, outcome.changed) == ("complete", True)
     assert findings(tmp_path) == findings(finished_store())
-    assert status(NAME, store=tmp_path)["budget"] == {"trials": BUDGET}
+    assert status(NAME, store=tmp_path)["budget"] == {"trials": BUDGET, "seeds": 1}
     assert_sound(tmp_path)
 
 

@@ -53,7 +53,7 @@ SAME = (
     "budget.minutes=5",
     "budget.seeds=1",
     "driver.share_prefix=false",
-    "driver.retries=3",
+    "driver.retries.error=3",
     "sampler.warm_start=[]",
 )
 
