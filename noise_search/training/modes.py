@@ -26,7 +26,8 @@ from noise_search.training.threads import cpu_threads
 Found = TypeVar("Found")
 
 _log = logging.getLogger(__name__)
-_TIMED_BATCHES = 4
+_FIRST_BATCHES = 4
+_TIMED_SECONDS = 0.15  # of a run: in much less, what it takes to start threads decides
 _TURNS = 5
 _CLEARLY = 1.3
 _PATIENCE_SECONDS = 4.0
@@ -66,7 +67,15 @@ def resolve_modes(workbench: Workbench, mode: Mode, score_mode: Mode, *, width: 
 
 def faster_training(workbench: Workbench, *, width: int) -> Resolved:
     """What `train.mode=auto` chooses for cohorts of `width` trials, by training a few steps each way."""
-    return _faster(lambda way: seconds_to_train(workbench, way, width=width, batches=_TIMED_BATCHES))
+    batches = _enough_batches(workbench, width)
+    return _faster(lambda way: seconds_to_train(workbench, way, width=width, batches=batches))
+
+
+def _enough_batches(workbench: Workbench, width: int) -> int:
+    """As many as take a while fused; finding out also warms up."""
+    seconds = seconds_to_train(workbench, "fused", width=width, batches=_FIRST_BATCHES)
+    enough = math.ceil(_FIRST_BATCHES * _TIMED_SECONDS / seconds)
+    return min(max(enough, _FIRST_BATCHES), workbench.steps_per_epoch)
 
 
 def slots_are_bitwise(workbench: Workbench) -> bool:
