@@ -9,10 +9,10 @@ from noise_search.commands.places import DEFAULT_STORE, store_location
 from noise_search.commands.previewing import Preview, preview, preview_of
 from noise_search.commands.reading import front, listing, status, statuses
 from noise_search.commands.removing import Removal, rm
-from noise_search.commands.reporting import Silent
 from noise_search.commands.stopping import Stopped, stop
 from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
 from noise_search.commands.training import Trained, TrainOutcome, run_training, train
+from noise_search.search.reporting import Silent
 
 __all__ = [
     "DEFAULT_STORE",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from noise_search.commands.reporting import Silent
 from noise_search.config import build, compose
 from noise_search.corruptions.suites import uncalibrated
 from noise_search.data import forget_loaded
@@ -20,6 +19,7 @@ from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
 from noise_search.search.pick import make_card, pick_row
 from noise_search.search.progress import progress
+from noise_search.search.reporting import Silent
 from noise_search.store import FINAL_STATES, Location, OutboxEntry, Store, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
 

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save
 
 import noise_search
-from noise_search.commands.reporting import Silent
 from noise_search.config import build, card_base, compose
 from noise_search.data import Dataset, forget_loaded
 from noise_search.errors import CallerError
@@ -23,6 +22,7 @@ from noise_search.metrics import combined
 from noise_search.policy import Card, Policy, load_card, policy_from_list, policy_to_list
 from noise_search.search.board import NO_NOISE_CONTROL
 from noise_search.search.driver import Reporter
+from noise_search.search.reporting import Silent
 from noise_search.spec import SweepSpec
 from noise_search.training import Job, Member, Result, Workbench, load_dataset, provisional_workbench, run_job
 from noise_search.training.modes import resolve_modes

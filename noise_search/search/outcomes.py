@@ -105,6 +105,7 @@ def settled(
     reference: Reference,
     *,
     diverged: bool,
+    silent: bool,
 ) -> list[NewResult]:
     """Rows of one member, one a seed, with the state they leave it in, its constraints and overuse.
 
@@ -115,6 +116,7 @@ def settled(
         earlier: Those of earlier rungs.
         reference: The control.
         diverged: Whether it diverged with any seed.
+        silent: Whether nothing of its noise has acted yet, so that none can be overused.
     """
     epoch, last = rows[0].epoch, rows[0].epoch == spec.train.epochs
     state = "infeasible" if diverged else "complete" if last else "waiting"
@@ -122,7 +124,7 @@ def settled(
     constraints = {"diverged": 1.0} if diverged else violations(spec.objective, reference.drops(scores, epoch))
     reason = DIVERGED if diverged else seat.overuse
     is_control = seat.control == NO_NOISE_CONTROL
-    if seat.overuse is None and not diverged and not is_control:
+    if seat.overuse is None and not diverged and not is_control and not silent:
         history = joined_history([*earlier, *rows])
         reason = reference.overuse(correct_by_epoch(rows), history)
     return [

@@ -11,25 +11,13 @@ from noise_search.execute import Executor
 from noise_search.search.asking import Study
 from noise_search.search.driver import Reporter, drive
 from noise_search.search.opening import OpenSweep, checkpoint_folder
+from noise_search.search.reporting import Silent
 from noise_search.search.space import Picked
 from noise_search.search.warm_start import warm_starts
 from noise_search.spec import SweepSpec
 from noise_search.store import Store, SweepRecord
 
 _IDENTITY: dict[str, object] = {"simulated": True}
-
-
-class _Quiet:
-    """Reporter that shows nothing."""
-
-    def begin(self, total: int, done: int) -> None:
-        """Nothing."""
-
-    def advance(self, epochs: int) -> None:
-        """Nothing."""
-
-    def message(self, text: str) -> None:
-        """Nothing."""
 
 
 def simulate(
@@ -54,7 +42,7 @@ def simulate(
         reporter: Told of progress.
     """
     with open_simulated(spec, name, store, executor, storage, asked) as opened:
-        drive(opened, reporter or _Quiet())
+        drive(opened, reporter or Silent())
         opened.writer.finish_sweep("complete", [])
     return store.sweep(name)
 

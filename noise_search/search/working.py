@@ -151,6 +151,7 @@ def _settle(
             [row for row in earlier if row.member_id == seat.id],
             work.reference,
             diverged=seat.id in diverged,
+            silent=work.board.is_silent_until(seat, results[0].epoch),
         )
     ]
     _note_control(work, rows)  # with what it is compared with, itself
