@@ -1,35 +1,161 @@
-"""Optuna's storage on a database, storing a new trial in a few statements."""
+"""Optuna's storage on a database, storing what a driver writes of every trial in a few statements."""
 
 from __future__ import annotations
 
-from optuna.distributions import BaseDistribution, distribution_to_json
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import optuna
+from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import TrialParamModel
-from sqlalchemy.orm import Session
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Float,
+    Insert,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Update,
+    func,
+    insert,
+    select,
+    update,
+)
+
+KNOWN_OPTUNA = "5.0."  # whose tables these are
+
+_tables = MetaData()
+_trials = Table(
+    "trials",
+    _tables,
+    Column("trial_id", Integer, primary_key=True),
+    Column("number", Integer),
+    Column("study_id", Integer),
+    Column("state", String),
+    Column("datetime_start", DateTime),
+    Column("datetime_complete", DateTime),
+)
+_parameters = Table(
+    "trial_params",
+    _tables,
+    Column("trial_id", Integer),
+    Column("param_name", String),
+    Column("param_value", Float(precision=53)),
+    Column("distribution_json", String),
+)
+_attributes = Table(
+    "trial_system_attributes",
+    _tables,
+    Column("trial_id", Integer),
+    Column("key", String),
+    Column("value_json", String),
+)
+_values = Table(
+    "trial_values",
+    _tables,
+    Column("trial_id", Integer),
+    Column("objective", Integer),
+    Column("value", Float(precision=53)),
+    Column("value_type", String),
+)
 
 
 class StudyStorage(RDBStorage):
-    """`RDBStorage` that stores each parameter of a new trial by one statement.
+    """`RDBStorage` that creates and ends trials by plain statements in place of Optuna's objects.
 
-    Optuna's own looks up twice before it, the trial and how an earlier trial of the study searched the parameter; both
-    are known here, because one driver writes a study and its space does not change. Without the method below, as when
-    Optuna renames it, the same is stored, more slowly.
+    Only what a driver does with every trial is written here, and only in the tables of the Optuna that is known here.
+    Everything else, and every other Optuna, is left to `RDBStorage`, which stores the same, more slowly.
     """
 
-    def _set_trial_param_without_commit(
-        self,
-        session: Session,
-        trial_id: int,
-        param_name: str,
-        param_value_internal: float,
-        distribution: BaseDistribution,
-        previous_distribution: BaseDistribution | None = None,  # noqa: ARG002
-    ) -> None:
-        session.add(
-            TrialParamModel(
-                trial_id=trial_id,
-                param_name=param_name,
-                param_value=param_value_internal,
-                distribution_json=distribution_to_json(distribution),
-            )
-        )
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Store a trial, with all of its parameters or not at all; returns its id."""
+        if template_trial is None or not (is_known() and _is_only_asked(template_trial)):
+            return super().create_new_trial(study_id, template_trial)
+        with self.engine.begin() as connection:
+            key = connection.execute(_new_trial(study_id, template_trial)).inserted_primary_key
+            assert key is not None
+            trial_id = int(key[0])
+            for table, rows in (
+                (_parameters, _parameter_rows(trial_id, template_trial)),
+                (_attributes, _attribute_rows(trial_id, template_trial)),
+            ):
+                if rows:
+                    connection.execute(insert(table), rows)
+        return trial_id
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """Store how a trial has ended."""
+        found = values or ()
+        if not (is_known() and state.is_finished() and all(map(math.isfinite, found))):
+            return super().set_trial_state_values(trial_id, state, values)
+        with self.engine.begin() as connection:
+            ended = connection.execute(_end(trial_id, state)).rowcount == 1
+            if ended and found:
+                connection.execute(insert(_values), _value_rows(trial_id, found))
+        return ended or super().set_trial_state_values(trial_id, state, values)
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        """Key of a trial."""
+        query = select(_trials.c.trial_id).where(_trials.c.study_id == study_id, _trials.c.number == trial_number)
+        with self.engine.connect() as connection:
+            found = connection.scalar(query) if is_known() else None
+        return super().get_trial_id_from_study_id_trial_number(study_id, trial_number) if found is None else int(found)
+
+
+def is_known() -> bool:
+    """Whether the installed Optuna has the tables that are written here."""
+    return optuna.__version__.startswith(KNOWN_OPTUNA)
+
+
+def _is_only_asked(trial: FrozenTrial) -> bool:
+    more = trial.values or trial.user_attrs or trial.intermediate_values
+    return trial.state is TrialState.RUNNING and trial.datetime_start is not None and not more
+
+
+def _new_trial(study_id: int, trial: FrozenTrial) -> Insert:
+    """One statement, so that no other trial takes the same number."""
+    earlier = select(func.count()).where(_trials.c.study_id == study_id).scalar_subquery()
+    assert trial.datetime_start is not None
+    return insert(_trials).values(
+        number=earlier, study_id=study_id, state=trial.state.name, datetime_start=_naive(trial.datetime_start)
+    )
+
+
+def _end(trial_id: int, state: TrialState) -> Update:
+    running = (_trials.c.trial_id == trial_id) & (_trials.c.state == TrialState.RUNNING.name)
+    return update(_trials).where(running).values(state=state.name, datetime_complete=_naive(datetime.now(UTC)))
+
+
+def _naive(moment: datetime) -> datetime:
+    """As Optuna stores it: in UTC, without saying so."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _parameter_rows(trial_id: int, trial: FrozenTrial) -> list[dict[str, object]]:
+    return [
+        {
+            "trial_id": trial_id,
+            "param_name": name,
+            "param_value": trial.distributions[name].to_internal_repr(value),
+            "distribution_json": distribution_to_json(trial.distributions[name]),
+        }
+        for name, value in trial.params.items()
+    ]
+
+
+def _attribute_rows(trial_id: int, trial: FrozenTrial) -> list[dict[str, object]]:
+    return [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in trial.system_attrs.items()
+    ]
+
+
+def _value_rows(trial_id: int, values: Sequence[float]) -> list[dict[str, object]]:
+    return [
+        {"trial_id": trial_id, "objective": objective, "value": value, "value_type": "FINITE"}
+        for objective, value in enumerate(values)
+    ]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-from noise_search.store.studies import StudyStorage
+from noise_search.store.studies import StudyStorage, is_known
 
 Searched = dict[str, tuple[float | str, BaseDistribution]]
 KINDS: Searched = {
@@ -53,26 +56,80 @@ def statements(storage: StudyStorage, study_id: int, searched: Searched) -> int:
     return len(seen)
 
 
-def test_a_trial_is_stored_as_optuna_alone_stores_it(storage: StudyStorage) -> None:
-    plain = RDBStorage("sqlite://")
-    try:
-        found = []
-        for one in (storage, plain):
-            study = optuna.create_study(storage=one, study_name="one")
-            for _ in range(2):
-                one.create_new_trial(one.get_study_id_from_name("one"), template_trial=running(KINDS))
-            found.append(study.get_trials())
-    finally:
-        plain.remove_session()
-        plain.engine.dispose()
-    for ours, theirs in zip(*found, strict=True):
-        assert (ours.number, ours.state, ours.params) == (theirs.number, theirs.state, theirs.params)
-        assert (ours.distributions, ours.system_attrs) == (theirs.distributions, theirs.system_attrs)
-        assert ours.params == {name: value for name, (value, _) in KINDS.items()}
+@pytest.fixture
+def plain() -> Iterator[RDBStorage]:
+    made = RDBStorage("sqlite://")
+    yield made
+    made.remove_session()
+    made.engine.dispose()
 
 
-def test_every_parameter_of_a_trial_takes_one_statement(storage: StudyStorage) -> None:
-    study_id = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "one")
+def in_turn(storage: RDBStorage) -> list[FrozenTrial]:
+    """Four trials of a study: of every outcome one, and one left running."""
+    study = optuna.create_study(storage=storage, study_name="one", directions=["maximize", "maximize"])
+    study_id = storage.get_study_id_from_name("one")
+    ids = [storage.create_new_trial(study_id, template_trial=running(KINDS)) for _ in range(4)]
+    storage.set_trial_state_values(ids[1], TrialState.COMPLETE, [0.25, 0.5])
+    storage.set_trial_state_values(ids[0], TrialState.PRUNED, [0.125, 0.75])
+    storage.set_trial_state_values(ids[3], TrialState.FAIL)
+    return study.get_trials()
+
+
+def test_trials_are_stored_as_optuna_alone_stores_them(storage: StudyStorage, plain: RDBStorage) -> None:
+    ours, theirs = in_turn(storage), in_turn(plain)
+    assert [trial.params for trial in ours] == [{name: value for name, (value, _) in KINDS.items()}] * 4
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine.number, mine.state, mine.values) == (other.number, other.state, other.values)
+        assert (mine.params, mine.distributions) == (other.params, other.distributions)
+        assert mine.system_attrs == other.system_attrs
+        for moment, wanted in (
+            (mine.datetime_start, other.datetime_start),
+            (mine.datetime_complete, other.datetime_complete),
+        ):
+            assert (moment is None) == (wanted is None)
+            assert moment is None or wanted is None or abs(moment - wanted) < timedelta(minutes=1)
+
+
+def test_an_optuna_of_another_version_stores_trials_itself(
+    storage: StudyStorage, plain: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "known")
+    few = statements(storage, study_id, KINDS)
+    monkeypatch.setattr(optuna, "__version__", "99.0.0")
+    assert statements(storage, study_id, KINDS) > 2 * few
+    assert [trial.values for trial in in_turn(storage)] == [trial.values for trial in in_turn(plain)]
+
+
+def test_the_installed_optuna_is_one_whose_tables_are_known() -> None:
+    assert is_known()
+
+
+def test_a_trial_takes_three_statements_however_many_parameters_it_has(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
     many: Searched = {f"number_{index}": (0.3, FloatDistribution(0.0, 1.0)) for index in range(20)}
-    none = statements(storage, study_id, {})
-    assert statements(storage, study_id, many) - none <= len(many)
+    assert statements(storage, study_id, many) == 3  # itself, its parameters, its notes
+
+
+def test_a_trial_that_has_ended_cannot_end_again(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
+    trial_id = storage.create_new_trial(study_id, template_trial=running(KINDS))
+    assert storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5])
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_trial_state_values(trial_id, TrialState.PRUNED, [0.25])
+    assert storage.get_trial(trial_id).values == [0.5]
+    assert storage.get_trial(trial_id).state is TrialState.COMPLETE
+
+
+def test_a_trial_that_is_not_there_is_refused(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
+    with pytest.raises(KeyError):
+        storage.set_trial_state_values(7, TrialState.COMPLETE, [0.5])
+    with pytest.raises(KeyError):
+        storage.get_trial_id_from_study_id_trial_number(study_id, 7)
+
+
+def test_an_infinite_value_is_stored_as_optuna_alone_stores_it(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
+    trial_id = storage.create_new_trial(study_id, template_trial=running(KINDS))
+    storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [float("-inf")])
+    assert storage.get_trial(trial_id).values == [float("-inf")]
