@@ -98,20 +98,21 @@ def is_held(session: Session, sweep_id: int) -> bool:
     return owner is not None and not is_dead(owner)
 
 
-def hold(session: Session, sweep_id: int, generation: int) -> SweepRow:
-    """Row of a sweep whose lease is still of this generation, locked until the transaction ends.
+def hold(session: Session, sweep_id: int, generation: int) -> None:
+    """Lock the row of a sweep whose lease is still of this generation, until the transaction ends.
 
     Raises:
         LeaseLost: It is not.
     """
-    row = session.scalar(select(SweepRow).where(SweepRow.id == sweep_id).with_for_update())
+    # Not the whole row: every transaction begins with this, and the configuration is long.
+    columns = select(SweepRow.name, SweepRow.lease_generation, SweepRow.lease_owner)
+    row = session.execute(columns.where(SweepRow.id == sweep_id).with_for_update()).one_or_none()
     if row is None:
         raise LeaseLost(f"sweep {sweep_id} is no longer in the store")
     if row.lease_generation != generation:
         raise LeaseLost(f"sweep {row.name} has been taken over by {_who(row.lease_owner or 'another process')}")
     if row.lease_owner is None:
         raise LeaseLost(f"the lease of sweep {row.name} has been released")
-    return row
 
 
 def extend(session: Session, sweep_id: int, lease_seconds: float) -> None:

@@ -72,9 +72,11 @@ def encoded(value: Any) -> Any:
     >>> encoded({"loss": float("inf"), "clean": 0.5})
     {'loss': {'$float': 'inf'}, 'clean': 0.5}
     """
-    if isinstance(value, float) and not math.isfinite(value):
-        return {_NON_FINITE: repr(float(value))}
-    if isinstance(value, Mapping):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {_NON_FINITE: repr(float(value))}
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, dict | Mapping):
         return {_sound_key(key): encoded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [encoded(item) for item in value]

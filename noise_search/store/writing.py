@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -73,18 +73,16 @@ class Writer:
         """Store trials and controls, in the order given; those already there are returned as they are."""
         with self._transaction() as session:
             known = self._known_members(session, members)
-            for member in members:
-                if _key(member) not in known:
-                    known[_key(member)] = self._new_member(member)
-                    session.add(known[_key(member)])
-            session.flush()
+            new = {_key(member): member for member in members if _key(member) not in known}
+            if new:
+                session.execute(insert(MemberRow), [self._member_values(member) for member in new.values()])
+                known = self._known_members(session, members)
             return [member_record(known[_key(member)]) for member in members]
 
     def promote(self, member_ids: Sequence[int], to_epoch: int) -> None:
         """Let members train up to an epoch."""
         with self._transaction() as session:
-            for row in self._members(session, member_ids).values():
-                row.target_epoch = to_epoch
+            self._set(session, member_ids, target_epoch=to_epoch)
 
     def start_job(
         self, member_ids: Sequence[int], *, from_epoch: int, to_epoch: int, seeds: Sequence[int] = (0,)
@@ -96,16 +94,15 @@ class Writer:
         now = datetime.now(UTC)
         slots = [(member_id, seed) for member_id in member_ids for seed in seeds]
         with self._transaction() as session:
-            for row in self._members(session, member_ids).values():
-                row.state = "running"
-                row.started_at = row.started_at or now
+            self._set(session, member_ids, state="running", started_at=func.coalesce(MemberRow.started_at, now))
             job = JobRow(sweep_id=self.sweep_id, from_epoch=from_epoch, to_epoch=to_epoch, started_at=now)
             session.add(job)
             session.flush()
-            session.add_all(
-                JobMemberRow(job_id=job.id, slot=slot, member_id=member_id, seed=seed)
+            rows = [
+                {"job_id": job.id, "slot": slot, "member_id": member_id, "seed": seed}
                 for slot, (member_id, seed) in enumerate(slots)
-            )
+            ]
+            session.execute(insert(JobMemberRow), rows)
             return job.id
 
     def finish_job(
@@ -132,7 +129,8 @@ class Writer:
             self._add_results(session, results)
             job.state, job.finished_at = "done", datetime.now(UTC)
             job.epochs_trained, job.samples_scored = epochs_trained, samples_scored
-            session.get_one(SweepRow, self.sweep_id).seconds += seconds
+            spent = update(SweepRow).where(SweepRow.id == self.sweep_id)
+            session.execute(spent.values(seconds=SweepRow.seconds + seconds))
             self._enqueue(session, outbox)
 
     def add_results(self, results: Sequence[NewResult], outbox: Sequence[OutboxEntry]) -> None:
@@ -180,8 +178,7 @@ class Writer:
     def mark_told(self, member_ids: Iterable[int]) -> None:
         """Record that Optuna knows the outcome of these members."""
         with self._transaction() as session:
-            for row in self._members(session, member_ids).values():
-                row.told = True
+            self._set(session, member_ids, told=True)
 
     def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         """Leave entries for the tracking mirror.
@@ -258,22 +255,31 @@ class Writer:
         found = session.scalars(select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, numbers | controls))
         return {_key(row): row for row in found}
 
-    def _new_member(self, member: NewMember) -> MemberRow:
-        return MemberRow(
-            sweep_id=self.sweep_id,
-            number=member.number,
-            control=member.control,
-            parameters=member.parameters,
-            policy=member.policy,
-        )
+    def _member_values(self, member: NewMember) -> dict[str, object]:
+        return {
+            "sweep_id": self.sweep_id,
+            "number": member.number,
+            "control": member.control,
+            "parameters": member.parameters,
+            "policy": member.policy,
+        }
+
+    def _set(self, session: Session, member_ids: Iterable[int], **values: object) -> None:
+        """Set columns of members, all to the same."""
+        wanted = self._own(session, member_ids)
+        session.execute(update(MemberRow).where(MemberRow.id.in_(wanted)).values(**values))
+
+    def _own(self, session: Session, member_ids: Iterable[int]) -> Set[int]:
+        """These keys, which must be those of members of this sweep."""
+        wanted = set(member_ids)
+        query = select(MemberRow.id).where(MemberRow.sweep_id == self.sweep_id, MemberRow.id.in_(wanted))
+        if missing := wanted.difference(session.scalars(query)):
+            raise ValueError(f"member_ids: expected members of sweep {self.sweep_id}, got {sorted(missing)}")
+        return wanted
 
     def _members(self, session: Session, member_ids: Iterable[int]) -> Mapping[int, MemberRow]:
-        wanted = set(member_ids)
-        query = select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, MemberRow.id.in_(wanted))
-        found = {row.id: row for row in session.scalars(query)}
-        if missing := wanted - found.keys():
-            raise ValueError(f"member_ids: expected members of sweep {self.sweep_id}, got {sorted(missing)}")
-        return found
+        query = select(MemberRow).where(MemberRow.id.in_(self._own(session, member_ids)))
+        return {row.id: row for row in session.scalars(query)}
 
     def _running_job(self, session: Session, job_id: int) -> JobRow:
         job = session.get(JobRow, job_id)
@@ -283,35 +289,36 @@ class Writer:
         return job
 
     def _add_results(self, session: Session, results: Sequence[NewResult]) -> None:
-        members = self._members(session, {result.member_id for result in results})
-        stored = _stored_results(session, members)
+        if not results:
+            return
+        last = {result.member_id: result for result in results}
+        stored = _stored_results(session, self._own(session, last))
+        new: dict[tuple[int, int, int], NewResult] = {}
         for result in results:
-            if (key := (result.member_id, result.epoch, result.seed)) not in stored:
-                stored.add(key)
-                session.add(_new_result(result))
-            _set_outcome(members[result.member_id], result)
+            new.setdefault((result.member_id, result.epoch, result.seed), result)
+        if rows := [_result_values(result) for key, result in new.items() if key not in stored]:
+            session.execute(insert(ResultRow), rows)
+        session.connection().execute(_SET_OUTCOME, [_outcome_values(result) for result in last.values()])
 
     def _enqueue(self, session: Session, entries: Sequence[OutboxEntry]) -> None:
+        if not entries:
+            return
         of_sweep = OutboxRow.sweep_id == self.sweep_id
-        last = session.scalar(select(func.max(OutboxRow.position)).where(of_sweep)) or 0
-        same_keys = select(OutboxRow).where(of_sweep, OutboxRow.key.in_([entry.key for entry in entries]))
-        there = {row.key: row for row in session.scalars(same_keys)}
-        for position, entry in enumerate(entries, start=last + 1):
-            old = there.get(entry.key)
-            if old is not None and _says_the_same(old, entry):
-                continue
-            if old is not None:
-                session.flush()  # it may be one of this call's own
-                session.delete(old)
-                session.flush()
-            there[entry.key] = OutboxRow(
-                sweep_id=self.sweep_id,
-                position=position if old is None else old.position,
-                key=entry.key,
-                kind=entry.kind,
-                payload=entry.payload,
-            )
-            session.add(there[entry.key])
+        end = (session.scalar(select(func.max(OutboxRow.position)).where(of_sweep)) or 0) + 1
+        latest = {entry.key: entry for entry in entries}
+        there = {row.key: row for row in session.scalars(select(OutboxRow).where(of_sweep, OutboxRow.key.in_(latest)))}
+        rows = [
+            {"sweep_id": self.sweep_id, "position": position, "key": key, "kind": entry.kind, "payload": entry.payload}
+            for position, (key, entry) in enumerate(latest.items(), start=end)
+            if key not in there or not _says_the_same(there[key], entry)
+        ]
+        replaced = [there[key] for key in (str(row["key"]) for row in rows) if key in there]
+        if replaced:
+            places = {row.key: row.position for row in replaced}
+            rows = [{**row, "position": places.get(str(row["key"]), row["position"])} for row in rows]
+            session.execute(delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in replaced])))
+        if rows:
+            session.execute(insert(OutboxRow), rows)
 
 
 def _says_the_same(row: OutboxRow, entry: OutboxEntry) -> bool:
@@ -341,25 +348,44 @@ def _stored_results(session: Session, member_ids: Iterable[int]) -> set[tuple[in
     return {(row.member_id, row.epoch, row.seed) for row in found}
 
 
-def _new_result(result: NewResult) -> ResultRow:
-    return ResultRow(
-        member_id=result.member_id,
-        epoch=result.epoch,
-        seed=result.seed,
-        scores=result.scores,
-        cells=result.cells,
-        history=result.history,
-        seconds=result.seconds,
-        created_at=datetime.now(UTC),
-        shared=result.shared,
-        checkpoint=result.checkpoint,
-        correct=result.correct,
+def _result_values(result: NewResult) -> dict[str, object]:
+    return {
+        "member_id": result.member_id,
+        "epoch": result.epoch,
+        "seed": result.seed,
+        "scores": result.scores,
+        "cells": result.cells,
+        "history": result.history,
+        "seconds": result.seconds,
+        "created_at": datetime.now(UTC),
+        "shared": result.shared,
+        "checkpoint": result.checkpoint,
+        "correct": result.correct,
+    }
+
+
+def _outcome_values(result: NewResult) -> dict[str, object]:
+    now = datetime.now(UTC)
+    return {
+        "member": result.member_id,
+        "new_state": result.state,
+        "new_reason": result.reason,
+        "flag": result.overuse,
+        "limits": result.constraints,
+        "now": now,
+        "end": now if result.state in FINAL_STATES else None,
+    }
+
+
+_SET_OUTCOME = (
+    update(MemberRow)
+    .where(MemberRow.id == bindparam("member"))
+    .values(
+        state=bindparam("new_state"),
+        reason=bindparam("new_reason"),
+        overuse=func.coalesce(bindparam("flag"), MemberRow.overuse),
+        constraints=bindparam("limits"),
+        started_at=func.coalesce(MemberRow.started_at, bindparam("now")),
+        finished_at=bindparam("end"),
     )
-
-
-def _set_outcome(member: MemberRow, result: NewResult) -> None:
-    member.state, member.reason = result.state, result.reason
-    member.overuse = result.overuse or member.overuse
-    member.constraints = result.constraints
-    member.started_at = member.started_at or datetime.now(UTC)
-    member.finished_at = datetime.now(UTC) if result.state in FINAL_STATES else None
+)
