@@ -78,7 +78,7 @@ class Board:
         self._seats: dict[int, Seat] = {}
         self._trials: dict[int, Seat] = {}
         self._live: dict[int, Seat] = {}
-        self._reached: dict[int, dict[int, Seat]] = {epoch: {} for epoch in self.rungs}
+        self._standings: dict[int, dict[int, Standing]] = {epoch: {} for epoch in self.rungs}
 
     def load(self, store: Store, sweep_id: int) -> None:
         """Take over what the store holds."""
@@ -90,6 +90,8 @@ class Board:
             self._note(self._seats[member_id], epoch, [row.scores for row in rows])
             kept = {row.seed: row.checkpoint for row in rows if row.checkpoint is not None}
             self._seats[member_id].checkpoints[epoch] = kept
+        for seat in self._trials.values():
+            self._note_standings(seat)
 
     def add(self, members: Iterable[MemberRecord]) -> None:
         """Give members a seat; those that have one keep it."""
@@ -115,6 +117,7 @@ class Board:
         seat.state = state
         if state in FINAL_STATES:
             self._live.pop(seat.id, None)
+        self._note_standings(seat)
 
     def due(self) -> list[Seat]:
         """Who may train: controls first, then trials in order."""
@@ -131,20 +134,7 @@ class Board:
 
     def standings(self, rung: int) -> list[Standing]:
         """Of all trials that have reached a rung."""
-        index = self.rungs.index(rung)
-        protects = self._spec.stopping.protect
-        return [
-            Standing(
-                number=number,
-                score=seat.scores[rung]["score"],
-                point=(seat.scores[rung]["clean"], seat.scores[rung]["robust"]),
-                # What came later is no reason to let another go on from here in its place.
-                diverged=seat.state == "infeasible" and seat.reached == rung,
-                protected=protects and is_protected(seat.exposure, index),
-                overuse=seat.overuse if seat.reached == rung else None,
-            )
-            for number, seat in self._reached[rung].items()
-        ]
+        return list(self._standings[rung].values())
 
     def after(self, epoch: int) -> int:
         """Next rung after an epoch."""
@@ -198,5 +188,24 @@ class Board:
 
     def _note(self, seat: Seat, epoch: int, found: Sequence[Mapping[str, float]]) -> None:
         seat.scores[epoch] = {key: statistics.fmean(one[key] for one in found) for key in _KEPT}
-        if seat.number is not None and epoch in self._reached:
-            self._reached[epoch][seat.number] = seat
+
+    def _note_standings(self, seat: Seat) -> None:
+        """How a trial stands at the rungs that it has reached, whenever anything of it has changed."""
+        if seat.number is None:
+            return
+        for index, rung in enumerate(self.rungs):
+            if rung in seat.scores:
+                self._standings[rung][seat.number] = self._standing(seat, index)
+
+    def _standing(self, seat: Seat, index: int) -> Standing:
+        rung = self.rungs[index]
+        scores, stands_here = seat.scores[rung], seat.reached == rung
+        return Standing(
+            number=seat.number or 0,
+            score=scores["score"],
+            point=(scores["clean"], scores["robust"]),
+            # What came later is no reason to let another go on from here in its place.
+            diverged=seat.state == "infeasible" and stands_here,
+            protected=self._spec.stopping.protect and is_protected(seat.exposure, index),
+            overuse=seat.overuse if stands_here else None,
+        )

@@ -168,12 +168,13 @@ def front_ranks(points: NDArray[np.float64]) -> list[int]:
     unique, back = np.unique(points, axis=0, return_inverse=True)
     ranks = [0] * len(unique)
     best: list[float] = []  # of each front minus the largest second objective so far, rising
-    for index in np.lexsort((-unique[:, 1], -unique[:, 0])):
+    lost = (-unique[:, 1]).tolist()
+    for index in np.lexsort((-unique[:, 1], -unique[:, 0])).tolist():
         # Those before have as large a first objective, so the fronts with as large a second one beat this point.
-        rank = bisect_right(best, -float(unique[index, 1]))
+        rank = bisect_right(best, lost[index])
         ranks[index] = rank
-        best[rank : rank + 1] = [-float(unique[index, 1])]
-    return [ranks[index] for index in back.ravel()]
+        best[rank : rank + 1] = [lost[index]]
+    return [ranks[index] for index in back.ravel().tolist()]
 
 
 def crowding(points: NDArray[np.float64], fronts: Sequence[int]) -> list[float]:
@@ -183,9 +184,9 @@ def crowding(points: NDArray[np.float64], fronts: Sequence[int]) -> list[float]:
         points: (n, 2).
         fronts: Index of each point's front.
     """
-    room = np.zeros(len(points))
+    room, front_of = np.zeros(len(points)), np.array(fronts)
     for front in set(fronts):
-        members = np.flatnonzero(np.array(fronts) == front)
+        members = np.flatnonzero(front_of == front)
         for objective in range(points.shape[1]):
             values = points[members, objective]
             order = np.argsort(values, kind="stable")
