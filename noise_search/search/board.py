@@ -78,7 +78,7 @@ class Board:
         self._seats: dict[int, Seat] = {}
         self._trials: dict[int, Seat] = {}
         self._live: dict[int, Seat] = {}
-        self._standings: dict[int, dict[int, Standing]] = {epoch: {} for epoch in self.rungs}
+        self._standings: dict[int, dict[int, Standing]] = {epoch: {} for epoch in self.rungs[:-1]}
 
     def load(self, store: Store, sweep_id: int) -> None:
         """Take over what the store holds."""
@@ -133,7 +133,7 @@ class Board:
         ]
 
     def standings(self, rung: int) -> list[Standing]:
-        """Of all trials that have reached a rung."""
+        """Of all trials that have reached a rung, which is not the last."""
         return list(self._standings[rung].values())
 
     def after(self, epoch: int) -> int:
@@ -193,7 +193,7 @@ class Board:
         """How a trial stands at the rungs that it has reached, whenever anything of it has changed."""
         if seat.number is None:
             return
-        for index, rung in enumerate(self.rungs):
+        for index, rung in enumerate(self.rungs[:-1]):
             if rung in seat.scores:
                 self._standings[rung][seat.number] = self._standing(seat, index)
 

@@ -17,7 +17,7 @@ killed and continued is the sweep that was not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -25,14 +25,14 @@ from noise_search.policy import Policy, policy_to_list
 from noise_search.search.asking import random_policies
 from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
 from noise_search.search.checkpoint_files import forget_checkpoints
-from noise_search.search.mirroring import member_entry
+from noise_search.search.mirroring import member_entries
 from noise_search.search.opening import OpenSweep, unmirrored
 from noise_search.search.outcomes import Reference
 from noise_search.search.space import Stored, constant_policies, policy_of
 from noise_search.search.stopping import Verdict, judge, rung_epochs
 from noise_search.search.telling import show_waiting, tell_finished
 from noise_search.search.working import Work, end, work_on
-from noise_search.store import FINAL_STATES, MemberRecord, NewMember, OutboxEntry, ResultRecord
+from noise_search.store import FINAL_STATES, NewMember, OutboxEntry
 
 STOP_POLL_SECONDS = 1.0
 
@@ -76,7 +76,7 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
         show_waiting(opened, seats)
         forget_checkpoints(work, seats)
     if not _out_of_time(opened):
-        _stop_the_rest(work, reporter)
+        _stop_the_rest(work)
 
 
 def _progress(opened: OpenSweep, reporter: Reporter) -> Callable[[int], None]:
@@ -122,22 +122,9 @@ def _recover(opened: OpenSweep) -> None:
 
 def _entries_of_untracked_runs(opened: OpenSweep) -> list[OutboxEntry]:
     left = unmirrored(opened.store, opened.sweep.id)
-    results = opened.store.results(opened.sweep.id, member_ids=[member.id for member in left])
-    return [_late_entry(opened, member, results) for member in left]
-
-
-def _late_entry(opened: OpenSweep, member: MemberRecord, results: Sequence[ResultRecord]) -> OutboxEntry:
-    rows = [row for row in results if row.member_id == member.id]
-    return member_entry(
-        opened.spec,
-        opened.sweep,
-        member,
-        rows,
-        state=member.state,
-        reason=member.reason,
-        started=member.started_at or opened.sweep.created_at,
-        ended=member.finished_at or opened.sweep.created_at,
-    )
+    rows = opened.store.results(opened.sweep.id, member_ids=[member.id for member in left])
+    made = opened.sweep.created_at
+    return member_entries(opened.spec, opened.sweep, left, rows, outcomes={}, started=made, ended=made)
 
 
 def _add_controls(opened: OpenSweep) -> None:
@@ -256,7 +243,7 @@ def _new_trial(number: int, parameters: Mapping[str, object], policy: Policy) ->
 # --- at the end ---
 
 
-def _stop_the_rest(work: Work, reporter: Reporter) -> None:
+def _stop_the_rest(work: Work) -> None:
     """Stop whoever waits at a rung, the reason being its place there."""
     for rung in work.board.rungs[:-1]:
         waiting = work.board.waiting(rung)
@@ -265,7 +252,6 @@ def _stop_the_rest(work: Work, reporter: Reporter) -> None:
             at = f"after {rung} of {work.board.rungs[-1]} epochs"
             reasons = {seat.id: f"{verdicts[seat.number or 0].reason}, {at}" for seat in waiting}
             end(work, reasons, "stopped")
-            reporter.advance(sum(work.board.rungs[-1] - seat.reached for seat in waiting) * len(work.seeds))
     forget_checkpoints(work, list(work.board.seats()))
 
 

@@ -95,6 +95,46 @@ def member_entry(
     return OutboxEntry(name, message.kind, message.to_payload())
 
 
+def member_entries(
+    spec: SweepSpec,
+    sweep: SweepRecord,
+    members: Sequence[MemberRecord],
+    rows: Sequence[Row],
+    *,
+    outcomes: Mapping[int, tuple[str, str | None]],
+    started: datetime,
+    ended: datetime,
+) -> list[OutboxEntry]:
+    """An entry of each of some members; see `member_entry`.
+
+    Args:
+        spec, sweep: What they are part of.
+        members: That have come to their end.
+        rows: Their results at every rung, and maybe those of others.
+        outcomes: By member id, the state and its reason; a member without has those that are stored.
+        started, ended: When those trained of which the store does not say.
+    """
+    by_member: dict[int, list[Row]] = {}
+    for row in rows:
+        by_member.setdefault(row.member_id, []).append(row)
+    entries = []
+    for member in members:
+        state, reason = outcomes.get(member.id, (member.state, member.reason))
+        entries.append(
+            member_entry(
+                spec,
+                sweep,
+                member,
+                by_member.get(member.id, []),
+                state=state,
+                reason=reason,
+                started=member.started_at or started,
+                ended=member.finished_at or ended,
+            )
+        )
+    return entries
+
+
 def _constraints(member: MemberRecord, final: Sequence[Row]) -> Mapping[str, float]:
     return next((row.constraints for row in final if isinstance(row, NewResult)), member.constraints)
 

@@ -15,14 +15,14 @@ from typing import Literal
 import torch
 
 from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
-from noise_search.search.mirroring import member_entry
+from noise_search.search.mirroring import member_entries
 from noise_search.search.opening import OpenSweep
 from noise_search.search.outcomes import Reference, first_rows, settled, taken_from_control, with_comparisons
 from noise_search.search.results import Row
 from noise_search.search.telling import tell_finished
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec
-from noise_search.store import NewResult, OutboxEntry, ResultRecord
+from noise_search.store import FINAL_STATES, NewResult, OutboxEntry, ResultRecord
 from noise_search.training import Job, Member, Result
 
 _log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _run(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> N
     opened.writer.finish_job(
         job_id,
         rows,
-        _entries(work, rows, earlier, started),
+        _entries(work, _outcomes(rows), [*earlier, *rows], started),
         epochs_trained=(to_epoch - from_epoch) * len(results) + sum(result.retrained for result in results),
         samples_scored=_samples_scored(opened, results),
         seconds=opened.executor.now() - clock,
@@ -162,28 +162,29 @@ def _note_control(work: Work, rows: Sequence[NewResult]) -> None:
     work.reference.note([row for row in rows if work.board.seat(row.member_id).control == NO_NOISE_CONTROL])
 
 
+def _outcomes(rows: Sequence[NewResult]) -> dict[int, tuple[str, str | None]]:
+    """State and reason of those that have come to their end."""
+    return {row.member_id: (row.state, row.reason) for row in rows if row.state in FINAL_STATES}
+
+
 def _entries(
-    work: Work, rows: Sequence[NewResult], earlier: Sequence[ResultRecord], started: datetime
+    work: Work, outcomes: Mapping[int, tuple[str, str | None]], rows: Sequence[Row], started: datetime
 ) -> list[OutboxEntry]:
     """What the mirror is to show of those that have come to their end."""
-    opened, ended = work.opened, datetime.now(UTC)
-    known: list[Row] = [*earlier, *rows]
-    ending = [row.member_id for row in rows if row.state != "waiting"]
-    if not opened.spec.tracking.enabled or not ending:
+    opened = work.opened
+    if not opened.spec.tracking.enabled or not outcomes:
         return []
-    return [
-        member_entry(
-            opened.spec,
-            opened.sweep,
-            member,
-            [row for row in known if row.member_id == member.id],
-            state=next(row.state for row in rows if row.member_id == member.id),
-            reason=next(row.reason for row in rows if row.member_id == member.id),
-            started=member.started_at or started,
-            ended=ended,
-        )
-        for member in opened.store.members(opened.sweep.id, member_ids=ending)
-    ]
+    members = opened.store.members(opened.sweep.id, member_ids=list(outcomes))
+    return member_entries(
+        opened.spec, opened.sweep, members, rows, outcomes=outcomes, started=started, ended=datetime.now(UTC)
+    )
+
+
+def _count_untrained(work: Work, seats: Sequence[Seat]) -> None:
+    """Count the epochs as done that members will not train, because they have come to their end before."""
+    left = sum(work.board.rungs[-1] - seat.reached for seat in seats) * len(work.seeds)
+    if left:
+        work.on_epoch(left)
 
 
 def _note(work: Work, seats: Sequence[Seat], rows: Sequence[NewResult]) -> None:
@@ -192,6 +193,7 @@ def _note(work: Work, seats: Sequence[Seat], rows: Sequence[NewResult]) -> None:
     tell_finished(work.opened, seats)
     if work.opened.mirror is not None:
         work.opened.mirror.wake()
+    _count_untrained(work, [seat for seat in seats if seat.state in FINAL_STATES])
     work.on_job()
 
 
@@ -239,33 +241,17 @@ def _kind(error: Exception) -> Literal["error", "memory", "lost"]:
 
 def end(work: Work, reasons: Mapping[int, str], state: str) -> None:
     """Stop members or give them up, each for its reason."""
-    work.opened.writer.end_members(reasons, state, _entries_of_ended(work, reasons, state))
+    opened = work.opened
+    rows = opened.store.results(opened.sweep.id, member_ids=list(reasons)) if opened.spec.tracking.enabled else []
+    outcomes = {member_id: (state, reason) for member_id, reason in reasons.items()}
+    opened.writer.end_members(reasons, state, _entries(work, outcomes, rows, datetime.now(UTC)))
     seats = [work.board.seat(member_id) for member_id in reasons]
     for seat in seats:
         work.board.set_state(seat, state)
     tell_finished(work.opened, seats)
     if work.opened.mirror is not None:
         work.opened.mirror.wake()
-
-
-def _entries_of_ended(work: Work, reasons: Mapping[int, str], state: str) -> list[OutboxEntry]:
-    opened, now = work.opened, datetime.now(UTC)
-    if not opened.spec.tracking.enabled:
-        return []
-    rows = opened.store.results(opened.sweep.id, member_ids=list(reasons))
-    return [
-        member_entry(
-            opened.spec,
-            opened.sweep,
-            member,
-            [row for row in rows if row.member_id == member.id],
-            state=state,
-            reason=reasons[member.id],
-            started=member.started_at or now,
-            ended=now,
-        )
-        for member in opened.store.members(opened.sweep.id, member_ids=list(reasons))
-    ]
+    _count_untrained(work, seats)
 
 
 # --- what need not be trained ---

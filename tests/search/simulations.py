@@ -15,9 +15,10 @@ from sweep_examples import config
 from noise_search.config import build
 from noise_search.execute import SimulatedExecutor
 from noise_search.execute.simulated import Curve, noisy_curves
+from noise_search.search.driver import Reporter
 from noise_search.search.simulating import simulate
 from noise_search.spec import SweepSpec
-from noise_search.store import Store, SweepRecord, locate, open_store
+from noise_search.store import JobRecord, MemberRecord, Store, SweepRecord, locate, open_store
 from noise_search.training import Job
 
 EPOCHS = 9
@@ -49,12 +50,13 @@ def run(
     before_job: Callable[[int, Job], None] = lambda _number, _job: None,
     storage: InMemoryStorage | None = None,
     name: str = NAME,
+    reporter: Reporter | None = None,
 ) -> SweepRecord:
     """Run or continue a simulated sweep in a store at `folder`."""
     spec = simulated_spec(*overrides)
     with open_store(locate(folder), create=True) as store:
         made = executor(spec, curve=curve, before_job=before_job)
-        return simulate(spec, name, store, made, storage=storage)
+        return simulate(spec, name, store, made, storage=storage, reporter=reporter)
 
 
 def findings(store: Store, name: str = NAME) -> dict[str, str]:
@@ -80,6 +82,25 @@ def findings(store: Store, name: str = NAME) -> dict[str, str]:
         )
         for member in members
     }
+
+
+def findings_in(folder: Path) -> dict[str, str]:
+    """`findings` of the sweep in a store at `folder`."""
+    with open_store(locate(folder), create=False) as store:
+        return findings(store)
+
+
+def trials_in(folder: Path) -> dict[int, MemberRecord]:
+    """Trials of the sweep in a store at `folder`, by number and in that order."""
+    with open_store(locate(folder), create=False) as store:
+        members = store.members(store.sweep(NAME).id)
+    return {member.number: member for member in members if member.number is not None}
+
+
+def jobs_in(folder: Path) -> list[JobRecord]:
+    """Jobs of the sweep in a store at `folder`, oldest first."""
+    with open_store(locate(folder), create=False) as store:
+        return store.jobs(store.sweep(NAME).id)
 
 
 def told(store: Store, storage: InMemoryStorage | None = None, name: str = NAME) -> list[optuna.trial.FrozenTrial]:

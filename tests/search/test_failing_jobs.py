@@ -6,32 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from optuna.trial import TrialState
-from simulations import NAME, findings, run, told
+from simulations import NAME, findings_in, jobs_in, run, told, trials_in
 
-from noise_search.store import JobRecord, MemberRecord, locate, open_store
+from noise_search.store import locate, open_store
 from noise_search.training import Job
 
 BeforeJob = Callable[[int, Job], None]
 
 
-def _members(folder: Path) -> dict[int, MemberRecord]:
-    with open_store(locate(folder), create=False) as store:
-        members = store.members(store.sweep(NAME).id)
-    return {member.number: member for member in members if member.number is not None}
-
-
-def _jobs(folder: Path) -> list[JobRecord]:
-    with open_store(locate(folder), create=False) as store:
-        return store.jobs(store.sweep(NAME).id)
-
-
-def _findings(folder: Path) -> dict[str, str]:
-    with open_store(locate(folder), create=False) as store:
-        return findings(store)
-
-
 def _member_id(folder: Path, number: int) -> str:
-    return str(_members(folder)[number].id)
+    return str(trials_in(folder)[number].id)
 
 
 def failing_with(member: str, error: Exception, times: float = float("inf")) -> BeforeJob:
@@ -51,14 +35,14 @@ def test_a_job_that_fails_is_split_until_the_culprit_is_alone(tmp_path: Path) ->
     run(tmp_path / "whole")
     poisoned = _member_id(tmp_path / "whole", 5)
     run(tmp_path / "one", before_job=failing_with(poisoned, RuntimeError("a bad layer")))
-    members = _members(tmp_path / "one")
+    members = trials_in(tmp_path / "one")
     assert members[5].state == "failed"
     assert members[5].reason == "RuntimeError: a bad layer"
     assert members[5].attempts == {"error": 2}
     assert all(member.state == "complete" for number, member in members.items() if number != 5)
-    failed = [len(job.members) for job in _jobs(tmp_path / "one") if job.state == "failed"]
+    failed = [len(job.members) for job in jobs_in(tmp_path / "one") if job.state == "failed"]
     assert failed == [4, 2, 1, 1]
-    assert all(job.error == "RuntimeError: a bad layer" for job in _jobs(tmp_path / "one") if job.state == "failed")
+    assert all(job.error == "RuntimeError: a bad layer" for job in jobs_in(tmp_path / "one") if job.state == "failed")
     with open_store(locate(tmp_path / "one"), create=False) as store:
         assert [trial.number for trial in told(store) if trial.state is TrialState.FAIL] == [5]
 
@@ -67,7 +51,7 @@ def test_who_shared_a_job_with_the_culprit_has_the_numbers_of_a_sweep_without_fa
     run(tmp_path / "whole", "sampler.name=random")
     poisoned = _member_id(tmp_path / "whole", 5)
     run(tmp_path / "one", "sampler.name=random", before_job=failing_with(poisoned, RuntimeError("a bad layer")))
-    whole, one = _findings(tmp_path / "whole"), _findings(tmp_path / "one")
+    whole, one = findings_in(tmp_path / "whole"), findings_in(tmp_path / "one")
     assert {name for name in whole if whole[name] != one[name]} == {"5"}
 
 
@@ -75,8 +59,8 @@ def test_what_fails_now_and_then_is_tried_again_and_changes_nothing(tmp_path: Pa
     run(tmp_path / "whole")
     flaky = _member_id(tmp_path / "whole", 9)
     run(tmp_path / "one", before_job=failing_with(flaky, RuntimeError("bad luck"), times=3))
-    assert _findings(tmp_path / "one") == _findings(tmp_path / "whole")
-    assert _members(tmp_path / "one")[9].attempts == {"error": 1}
+    assert findings_in(tmp_path / "one") == findings_in(tmp_path / "whole")
+    assert trials_in(tmp_path / "one")[9].attempts == {"error": 1}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")], ids=["host", "device"])
@@ -87,10 +71,10 @@ def test_where_memory_runs_out_later_jobs_are_half_as_wide(error: Exception, tmp
 
     run(tmp_path / "whole")
     run(tmp_path / "one", before_job=before)
-    assert _findings(tmp_path / "one") == _findings(tmp_path / "whole")
-    widths = [len(job.members) for job in _jobs(tmp_path / "one") if job.state == "done"]
+    assert findings_in(tmp_path / "one") == findings_in(tmp_path / "whole")
+    widths = [len(job.members) for job in jobs_in(tmp_path / "one") if job.state == "done"]
     assert max(widths) == 2
-    assert sum(job.state == "failed" for job in _jobs(tmp_path / "one")) == 1
+    assert sum(job.state == "failed" for job in jobs_in(tmp_path / "one")) == 1
 
 
 def test_a_control_that_fails_is_reported_and_the_sweep_goes_on(tmp_path: Path) -> None:
@@ -103,7 +87,7 @@ def test_a_control_that_fails_is_reported_and_the_sweep_goes_on(tmp_path: Path) 
         found = store.find_control(store.sweep(NAME).id, "constant_1")
     assert found is not None
     assert found.state == "failed"
-    assert all(member.state == "complete" for member in _members(tmp_path / "one").values())
+    assert all(member.state == "complete" for member in trials_in(tmp_path / "one").values())
 
 
 def test_nothing_goes_on_without_the_control_that_has_no_noise(tmp_path: Path) -> None:
@@ -134,10 +118,10 @@ def test_the_number_of_attempts_outlives_a_kill(tmp_path: Path) -> None:
 
     with pytest.raises(Killed):
         run(tmp_path / "one", before_job=before)
-    assert _members(tmp_path / "one")[5].attempts == {"error": 1}
+    assert trials_in(tmp_path / "one")[5].attempts == {"error": 1}
     run(tmp_path / "one", before_job=fails)
-    assert _members(tmp_path / "one")[5].attempts == {"error": 2}
-    assert _members(tmp_path / "one")[5].state == "failed"
+    assert trials_in(tmp_path / "one")[5].attempts == {"error": 2}
+    assert trials_in(tmp_path / "one")[5].state == "failed"
 
 
 @pytest.mark.parametrize(("kind", "retries"), [("error", 0), ("error", 2), ("memory", 0), ("memory", 2)])
@@ -146,5 +130,5 @@ def test_how_often_a_trial_is_tried_again_depends_on_what_went_wrong(kind: str, 
     poisoned = _member_id(tmp_path / "whole", 5)
     error = MemoryError("no room") if kind == "memory" else RuntimeError("a bad layer")
     run(tmp_path / "one", f"driver.retries.{kind}={retries}", before_job=failing_with(poisoned, error))
-    member = _members(tmp_path / "one")[5]
+    member = trials_in(tmp_path / "one")[5]
     assert (member.state, member.attempts) == ("failed", {kind: retries + 1})

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from simulations import EPOCHS, NAME, findings, run, told
+from simulations import EPOCHS, findings_in, jobs_in, run, told, trials_in
 
-from noise_search.store import JobRecord, MemberRecord, locate, open_store
+from noise_search.store import locate, open_store
 from noise_search.training import Job
 
 HALVING = ("stopping=halving",)
@@ -17,21 +17,6 @@ PARETO = ("stopping=pareto_halving", "objective=pareto")
 
 class _Killed(BaseException):
     """As good as a kill: nobody catches it."""
-
-
-def _members(folder: Path) -> list[MemberRecord]:
-    with open_store(locate(folder), create=False) as store:
-        return [member for member in store.members(store.sweep(NAME).id) if member.number is not None]
-
-
-def _jobs(folder: Path) -> list[JobRecord]:
-    with open_store(locate(folder), create=False) as store:
-        return store.jobs(store.sweep(NAME).id)
-
-
-def _findings(folder: Path) -> dict[str, str]:
-    with open_store(locate(folder), create=False) as store:
-        return findings(store)
 
 
 def _killed_before_job(number: int) -> Callable[[int, Job], None]:
@@ -45,7 +30,7 @@ def _killed_before_job(number: int) -> Callable[[int, Job], None]:
 @pytest.mark.parametrize("overrides", [(), HALVING, PARETO], ids=["none", "halving", "pareto_halving"])
 def test_every_trial_ends_told_and_the_sweep_is_complete(overrides: tuple[str, ...], tmp_path: Path) -> None:
     assert run(tmp_path, *overrides).state == "complete"
-    members = _members(tmp_path)
+    members = list(trials_in(tmp_path).values())
     assert [member.number for member in members] == list(range(24))
     assert {member.state for member in members} <= {"complete", "stopped"}
     assert all(member.told for member in members)
@@ -57,22 +42,22 @@ def test_every_trial_ends_told_and_the_sweep_is_complete(overrides: tuple[str, .
 
 def test_without_stopping_every_trial_trains_to_the_end(tmp_path: Path) -> None:
     run(tmp_path)
-    assert Counter(member.state for member in _members(tmp_path)) == {"complete": 24}
-    assert {(job.from_epoch, job.to_epoch) for job in _jobs(tmp_path)} == {(0, EPOCHS)}
+    assert Counter(member.state for member in trials_in(tmp_path).values()) == {"complete": 24}
+    assert {(job.from_epoch, job.to_epoch) for job in jobs_in(tmp_path)} == {(0, EPOCHS)}
 
 
 @pytest.mark.parametrize("overrides", [HALVING, PARETO], ids=["halving", "pareto_halving"])
 def test_stopped_trials_save_epochs_and_say_why(overrides: tuple[str, ...], tmp_path: Path) -> None:
     run(tmp_path, *overrides)
-    stopped = [member for member in _members(tmp_path) if member.state == "stopped"]
-    complete = [member for member in _members(tmp_path) if member.state == "complete"]
+    stopped = [member for member in trials_in(tmp_path).values() if member.state == "stopped"]
+    complete = [member for member in trials_in(tmp_path).values() if member.state == "complete"]
     assert len(complete) >= 3
     assert len(stopped) > len(complete)
     for member in stopped:
         assert member.reason is not None
         assert "epochs" in member.reason
     controls = 3 * EPOCHS
-    assert sum(job.epochs_trained for job in _jobs(tmp_path)) - controls < 0.6 * 24 * EPOCHS
+    assert sum(job.epochs_trained for job in jobs_in(tmp_path)) - controls < 0.6 * 24 * EPOCHS
 
 
 def test_with_two_objectives_optuna_is_told_two_values_and_none_in_between(tmp_path: Path) -> None:
@@ -87,7 +72,7 @@ def test_with_two_objectives_optuna_is_told_two_values_and_none_in_between(tmp_p
 def test_the_same_seed_gives_the_same_sweep(overrides: tuple[str, ...], tmp_path: Path) -> None:
     run(tmp_path / "one", *overrides)
     run(tmp_path / "two", *overrides)
-    assert _findings(tmp_path / "one") == _findings(tmp_path / "two")
+    assert findings_in(tmp_path / "one") == findings_in(tmp_path / "two")
 
 
 @pytest.mark.parametrize("overrides", [(), HALVING, PARETO], ids=["none", "halving", "pareto_halving"])
@@ -99,11 +84,11 @@ def test_a_sweep_killed_before_a_job_and_continued_is_the_sweep_that_was_not(
     with pytest.raises(_Killed):
         run(tmp_path / "killed", *overrides, before_job=_killed_before_job(job))
     run(tmp_path / "killed", *overrides)
-    assert _findings(tmp_path / "killed") == _findings(tmp_path / "whole")
+    assert findings_in(tmp_path / "killed") == findings_in(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("cohort", [1, 3, 16])
 def test_the_width_of_jobs_changes_no_number(cohort: int, tmp_path: Path) -> None:
     run(tmp_path / "one", *HALVING)
     run(tmp_path / "other", *HALVING, f"driver.cohort={cohort}")
-    assert _findings(tmp_path / "one") == _findings(tmp_path / "other")
+    assert findings_in(tmp_path / "one") == findings_in(tmp_path / "other")
