@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ from noise_search.commands.places import store_location
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.listing import LISTINGS
 from noise_search.search.fronts import FrontRow, front_rows
-from noise_search.search.importance import importance_in
 from noise_search.search.progress import progress
 from noise_search.store import Store, SweepRecord, open_store
 
 
 def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
     """State, budget, trials by outcome and why, epochs, samples, seconds, best trial and importance of knobs.
+
+    Importance takes seconds to find: it is that of the last time the sweep reached its total, and None before.
 
     Args:
         name: Of the sweep.
@@ -30,8 +30,7 @@ def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
     """
     with open_store(store_location(store), create=False) as opened:
         record = opened.sweep(name)
-        found = importance_in(opened, record)
-        return {**_status(opened, record), "importance": None if found is None else asdict(found)}
+        return {**_status(opened, record), "importance": record.importance}
 
 
 def statuses(*, store: str | Path | None = None) -> list[dict[str, Any]]:

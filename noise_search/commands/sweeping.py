@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from noise_search.policy import save_card
 from noise_search.report.figures import sweep_page
 from noise_search.search.driver import Reporter, drive
 from noise_search.search.fronts import FrontRow, complete_rows, front_of
-from noise_search.search.importance import importance_in
+from noise_search.search.importance import Importance, importance_in
 from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
 from noise_search.search.pick import make_card, pick_row
@@ -128,7 +128,10 @@ def _close(opened: OpenSweep, location: Location, state: str) -> None:
         state = "failed"
         raise
     finally:
-        opened.writer.finish_sweep(_STORED.get(state, state), _closing_entries(opened, state, files))
+        found = importance_in(opened.store, opened.sweep) if state == "complete" else None
+        entries = _closing_entries(opened, state, files, found)
+        stored = None if found is None else asdict(found)
+        opened.writer.finish_sweep(_STORED.get(state, state), entries, importance=stored)
         if opened.mirror is not None:
             opened.mirror.wake()
 
@@ -139,10 +142,11 @@ def _left(store: Store, sweep: SweepRecord) -> tuple[int, int]:
     return sum(member.state not in FINAL_STATES for member in members), max(sweep.budget_trials - len(members), 0)
 
 
-def _closing_entries(opened: OpenSweep, state: str, files: Mapping[str, Path]) -> list[OutboxEntry]:
+def _closing_entries(
+    opened: OpenSweep, state: str, files: Mapping[str, Path], found: Importance | None
+) -> list[OutboxEntry]:
     if opened.mirror is None:
         return []
-    found = importance_in(opened.store, opened.sweep) if state == "complete" else None
     shares = {} if found is None else {f"importance/{knob}": share for knob, share in found.shares.items()}
     tags = {"noise_search.reason": "budget.minutes is used up"} if state == "out_of_time" else {}
     return [

@@ -22,6 +22,7 @@ class SweepRecord:
         stop_requested: Whether somebody asked its driver to stop.
         created_at, finished_at: In UTC.
         seconds: Sum over its finished jobs.
+        importance: Of its knobs when it last reached its total; None before, and of few trials.
     """
 
     id: int
@@ -38,6 +39,7 @@ class SweepRecord:
     created_at: datetime
     finished_at: datetime | None
     seconds: float
+    importance: dict[str, object] | None
 
 
 @dataclass(frozen=True, slots=True)

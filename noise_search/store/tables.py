@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # Newest revision under migrations/versions; kept here so that readers need not load Alembic.
-SCHEMA = "0002"
+SCHEMA = "0003"
 VERSION_TABLE = "noise_search_version"
 FINAL_STATES = frozenset({"complete", "stopped", "infeasible", "failed"})
 
@@ -154,6 +154,7 @@ class SweepRow(Base):
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     seconds: Mapped[float] = mapped_column(default=0.0)
+    importance: Mapped[dict[str, object] | None]
     lease_owner: Mapped[str | None]
     lease_generation: Mapped[int] = mapped_column(default=0)
     lease_expires_at: Mapped[datetime | None]

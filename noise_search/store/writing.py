@@ -199,11 +199,17 @@ class Writer:
             for name, value in changes.items():
                 setattr(row, name, value)
 
-    def finish_sweep(self, state: str, outbox: Sequence[OutboxEntry]) -> None:
-        """Set the state that a run leaves the sweep in, with what the mirror shall show: both or neither."""
+    def finish_sweep(
+        self, state: str, outbox: Sequence[OutboxEntry], *, importance: dict[str, object] | None = None
+    ) -> None:
+        """Set the state that a run leaves the sweep in, with what the mirror shall show: both or neither.
+
+        Importance of knobs is stored where there is one; else that of an earlier run stays.
+        """
         with self._transaction() as session:
             row = session.get_one(SweepRow, self.sweep_id)
             row.state, row.finished_at = state, datetime.now(UTC)
+            row.importance = importance or row.importance
             self._enqueue(session, outbox)
 
     def mark_removed(self) -> None:

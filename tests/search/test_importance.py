@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 from simulations import NAME, run
 
+from noise_search.commands import status
 from noise_search.search.importance import LIKELY_BY_CHANCE, Importance, importance, importance_in
 from noise_search.store import locate, open_store
 
@@ -117,3 +119,13 @@ def test_stopped_trials_are_not_looked_at(tmp_path: Path) -> None:
     run(tmp_path, "stopping=halving")
     with open_store(locate(tmp_path), create=False) as store:
         assert importance_in(store, store.sweep(NAME)) is None
+
+
+def test_status_shows_what_was_stored_when_the_sweep_reached_its_total_also_once_it_goes_on(tmp_path: Path) -> None:
+    run(tmp_path)
+    assert status(NAME, store=tmp_path)["importance"] is None
+    stored = asdict(_found_by("inputs.gaussian.magnitude"))
+    with open_store(locate(tmp_path), create=False) as store, store.take_lease(store.sweep(NAME).id) as writer:
+        writer.finish_sweep("complete", [], importance=stored)
+        writer.finish_sweep("interrupted", [])
+    assert status(NAME, store=tmp_path)["importance"] == stored
