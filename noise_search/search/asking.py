@@ -79,7 +79,7 @@ def _kept(trial: FrozenTrial) -> _Kept:
         params=trial.params,
         distributions=trial.distributions,
         user_attrs=trial.user_attrs,
-        system_attrs=trial.system_attrs,
+        system_attrs=dict(sorted(trial.system_attrs.items())),  # constraints are told apart by their place in it
         intermediate_values=trial.intermediate_values,
         trial_id=trial._trial_id,
     )
@@ -150,9 +150,12 @@ class Study:
             policy = policy_of(self._space, _Asking(trial))
         return policy, _kept(study.get_trials(deepcopy=False)[trial.number])
 
-    def pause(self, number: int, epoch: int, score: float) -> None:
+    def pause(self, number: int, epoch: int, score: float, constraints: Mapping[str, float]) -> None:
         """Let samplers know how a trial stands that waits at a rung; nothing is stored."""
         paused = copy.copy(self._trials[number])
+        paused.system_attrs = dict(paused.system_attrs)
+        for name, value in constraints.items():
+            paused.set_constraint(name, value)
         paused.state, paused.datetime_complete = TrialState.PRUNED, paused.datetime_start
         if len(self._directions) == 1:  # with two objectives one such value breaks the next ask
             paused.intermediate_values = {epoch: score}
@@ -217,7 +220,8 @@ class Outcome:
         state: Of the trial, finished.
         values: One an objective, finite; of a trial that was stopped those at its last rung, of a failed one none.
         epoch: It was scored after.
-        constraints: By name, violated where positive.
+        constraints: By name, violated where positive; the same names for every trial, because a Gaussian process
+            models each of them.
     """
 
     state: TrialState

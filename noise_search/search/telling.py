@@ -40,7 +40,7 @@ def show_waiting(opened: OpenSweep, seats: Sequence[Seat]) -> None:
     """Let samplers see how trials stand that wait at a rung, in trial order."""
     for seat in sorted(seats, key=lambda seat: seat.number or 0):
         if seat.number is not None and seat.state not in FINAL_STATES and seat.reached:
-            opened.study.pause(seat.number, seat.reached, seat.scores[seat.reached]["score"])
+            opened.study.pause(seat.number, seat.reached, seat.scores[seat.reached]["score"], seat.constraints)
 
 
 def _outcome(opened: OpenSweep, seat: Seat) -> Outcome:

@@ -14,7 +14,7 @@ from noise_search.execute.simulated import CLASSES, Point, noisy_curves
 from noise_search.metrics import above_chance
 from noise_search.policy import Policy, policy_from_list
 from noise_search.search.fronts import complete_rows, front_rows
-from noise_search.search.outcomes import violations
+from noise_search.search.results import constraints_of
 from noise_search.spec import ObjectiveSpec
 from noise_search.store import MemberRecord, locate, open_store
 
@@ -45,8 +45,11 @@ def _keeps_to_limits(drops: dict[str, float]) -> bool:
 
 
 def test_a_limit_that_is_not_set_gives_no_constraint() -> None:
-    assert violations(ObjectiveSpec(), {"clean_drop": 0.5, "family_drop": 0.5}) == {}
-    assert violations(ObjectiveSpec(clean_drop=0.25), {"clean_drop": 0.5, "family_drop": 0.5}) == {"clean_drop": 0.25}
+    scores, control = {"clean": 0.25, "worst_family": 0.125}, {"clean": 0.75, "worst_family": 0.5}
+    found = constraints_of(ObjectiveSpec(), scores, control, diverged=False)
+    assert found == {"diverged": 0.0}
+    found = constraints_of(ObjectiveSpec(clean_drop=0.25), scores, control, diverged=False)
+    assert found == {"diverged": 0.0, "clean_drop": 0.25}
 
 
 def test_a_constraint_is_the_drop_against_the_control_less_the_limit(tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_the_drop_is_that_at_the_epoch_at_which_the_trial_ended(tmp_path: Path) 
     assert {trial.constraints["clean_drop"] for trial in ended} == {0.0}
 
 
-def test_a_diverged_trial_is_told_the_finite_worst_and_a_constraint_of_its_own(tmp_path: Path) -> None:
+def test_a_diverged_trial_is_told_the_finite_worst_and_every_constraint_as_violated(tmp_path: Path) -> None:
     curve = noisy_curves(0, epochs=EPOCHS, diverging=0.3)
     run(tmp_path, "objective=pareto", "objective.clean_drop=0.5", curve=curve)
     gone = {trial.number for trial in _trials(tmp_path) if trial.state == "infeasible"}
@@ -118,6 +121,47 @@ def test_a_diverged_trial_is_told_the_finite_worst_and_a_constraint_of_its_own(t
         for trial in told(store):
             assert trial.state is TrialState.COMPLETE
             if trial.number in gone:
-                assert (trial.values, dict(trial.constraints)) == ([0.0, 0.0], {"diverged": 1.0})
+                assert (trial.values, trial.constraints) == ([0.0, 0.0], {"diverged": 1.0, "clean_drop": 0.5})
             else:
-                assert set(trial.constraints) == {"clean_drop"}
+                assert trial.constraints.keys() == {"diverged", "clean_drop"}
+                assert trial.constraints["diverged"] == 0.0
+
+
+@pytest.mark.parametrize("limits", [(), LIMITS], ids=["no limits", "limits"])
+@pytest.mark.parametrize("objective", ["combined", "pareto"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "qmc", "gp"])
+def test_every_sampler_goes_on_after_trials_that_diverge(
+    sampler: str, objective: str, limits: tuple[str, ...], tmp_path: Path
+) -> None:
+    few = (f"sampler={sampler}", "sampler.batch=4", "budget.trials=12", f"objective={objective}", "space=flat")
+    started = (f"sampler.{'population' if sampler == 'nsga2' else 'startup_trials'}=4",)
+    run(tmp_path, *few, *started, *limits, curve=noisy_curves(0, epochs=EPOCHS, diverging=0.3))
+    states = [trial.state for trial in _trials(tmp_path)]
+    assert len(states) == 12
+    assert "infeasible" in states[:8]  # and others were asked after it
+    assert "complete" in states[:8]
+    names = {"diverged", *(limit.split("=")[0].removeprefix("objective.") for limit in limits)}
+    with open_store(locate(tmp_path), create=False) as store:
+        assert all(trial.constraints.keys() == names for trial in told(store))
+
+
+def test_a_gaussian_process_tells_limits_apart_after_a_kill_too(tmp_path: Path) -> None:
+    few = ("sampler=gp", "sampler.startup_trials=4", "space=flat", *LIMITS)
+    curve = noisy_curves(0, epochs=EPOCHS, diverging=0.2)
+    run(tmp_path / "whole", *few, "budget.trials=16", curve=curve)
+    run(tmp_path / "two", *few, "budget.trials=12", curve=curve)
+    run(tmp_path / "two", *few, "budget.trials=16", curve=curve)
+    assert [trial.policy for trial in _trials(tmp_path / "two")] == [
+        trial.policy for trial in _trials(tmp_path / "whole")
+    ]
+
+
+def test_samplers_see_of_who_waits_at_a_rung_what_it_is_over(tmp_path: Path) -> None:
+    run(tmp_path, "stopping=halving", *LIMITS, curve=_curve)
+    stopped = [trial for trial in _trials(tmp_path) if trial.state == "stopped"]
+    assert any(trial.constraints["clean_drop"] > 0 for trial in stopped)
+    with open_store(locate(tmp_path), create=False) as store:
+        seen = {trial.number: trial.constraints for trial in told(store)}
+    assert {trial.number: trial.constraints for trial in stopped} == {
+        trial.number: seen[trial.number] for trial in stopped if trial.number is not None
+    }
