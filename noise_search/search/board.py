@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from noise_search.policy import Policy, policy_from_list
+from noise_search.search.results import constraints_of
 from noise_search.search.stopping import Standing, exposures, is_protected, silent_steps
 from noise_search.spec import SweepSpec
 from noise_search.store import FINAL_STATES, MemberRecord, NewResult, RungScores, Store
@@ -132,7 +133,7 @@ class Board:
     def standings(self, rung: int) -> list[Standing]:
         """Of all trials that have reached a rung."""
         index = self.rungs.index(rung)
-        protects = self._spec.stopping.protect
+        protects, control = self._spec.stopping.protect, self.control().scores
         return [
             Standing(
                 number=number,
@@ -142,9 +143,14 @@ class Board:
                 diverged=seat.state == "infeasible" and seat.reached == rung,
                 protected=protects and is_protected(seat.exposure, index),
                 overuse=seat.overuse if seat.reached == rung else None,
+                over=self._over(seat.scores[rung], control[rung]),
             )
             for number, seat in self._reached[rung].items()
         ]
+
+    def _over(self, scores: Mapping[str, float], control: Mapping[str, float]) -> float:
+        found = constraints_of(self._spec.objective, scores, control, diverged=False)
+        return sum(max(value, 0.0) for value in found.values())
 
     def after(self, epoch: int) -> int:
         """Next rung after an epoch."""

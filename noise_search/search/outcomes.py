@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from noise_search.errors import CallerError
 from noise_search.metrics import combined, relative_corruption_error
 from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
 from noise_search.search.overuse import overuse
@@ -55,6 +56,19 @@ class Reference:
     def scores(self, epoch: int) -> dict[str, float]:
         """Of the control after an epoch, means over seeds."""
         return mean_scores(self.rows(epoch))
+
+
+def refuse_diverged(spec: SweepSpec, control: Seat) -> None:
+    """Refuse to search where there is nothing to compare with.
+
+    Raises:
+        CallerError: The control without noise diverged.
+    """
+    if control.state == "infeasible":
+        raise CallerError(
+            f"optimizer.lr: the control without noise diverged at epoch {control.reached} with {spec.optimizer.lr:g}, "
+            "so that nothing can be compared with it; lower optimizer.lr or train.clip"
+        )
 
 
 def first_rows(spec: SweepSpec, seats: Sequence[Seat], results: Sequence[Result]) -> list[NewResult]:

@@ -36,6 +36,14 @@ def test_stopped_trials_and_why_are_told(ns: Run) -> None:
     assert "ended early: " in ns("status", NAME)[1]
 
 
+def test_a_control_without_noise_that_diverges_is_one_line_and_the_sweep_has_failed(ns: Run, refused: Refused) -> None:
+    (mistake,) = refused("sweep", *SMALL, "optimizer.lr=1e30")
+    assert mistake.startswith("optimizer.lr: the control without noise diverged at epoch 2 with 1e+30")
+    assert mistake.endswith("lower optimizer.lr or train.clip")
+    one = json.loads(ns("status", NAME, "--json")[1])
+    assert (one["state"], sum(one["trials"].values())) == ("failed", 0)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from optuna.trial import TrialState
-from simulations import NAME, findings, run, told
+from simulations import EPOCHS, NAME, findings, run, told
 
+from noise_search.errors import CallerError
+from noise_search.execute.simulated import Point
+from noise_search.policy import Policy
 from noise_search.store import JobRecord, MemberRecord, locate, open_store
 from noise_search.training import Job
 
@@ -113,6 +116,18 @@ def test_nothing_goes_on_without_the_control_that_has_no_noise(tmp_path: Path) -
     assert control is not None
     with pytest.raises(RuntimeError, match="a model that cannot work"):
         run(tmp_path / "one", before_job=failing_with(str(control.id), RuntimeError("a model that cannot work")))
+
+
+@pytest.mark.parametrize("stopping", ["none", "halving"])
+def test_nothing_is_searched_where_the_control_that_has_no_noise_diverges(stopping: str, tmp_path: Path) -> None:
+    def curve(policy: Policy, _seed: int, _epoch: int) -> Point:
+        return Point(0.8, 0.5, diverged=not policy.terms)
+
+    epoch = 1 if stopping == "halving" else EPOCHS
+    for _ in range(2):  # at the next start too
+        with pytest.raises(CallerError, match=f"^optimizer.lr: the control without noise diverged at epoch {epoch} "):
+            run(tmp_path, f"stopping={stopping}", curve=curve)
+    assert _members(tmp_path) == {}
 
 
 def test_the_number_of_attempts_outlives_a_kill(tmp_path: Path) -> None:
