@@ -17,6 +17,7 @@ _STATES = {
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+_WORST = 0.0  # accuracy above chance
 
 
 def tell_finished(opened: OpenSweep, seats: Sequence[Seat]) -> None:
@@ -49,4 +50,6 @@ def _outcome(opened: OpenSweep, seat: Seat) -> Outcome:
         return Outcome(TrialState.FAIL)
     scores = seat.scores[seat.reached]
     keys = ("clean", "robust") if opened.spec.objective.name == "pareto" else ("score",)
-    return Outcome(state, tuple(scores[key] for key in keys), seat.reached, seat.constraints)
+    # Of one that diverged with some of its seeds too: what the others have found is no value of it.
+    values = tuple(_WORST if seat.state == "infeasible" else scores[key] for key in keys)
+    return Outcome(state, values, seat.reached, seat.constraints)

@@ -155,11 +155,22 @@ def test_a_diverged_trial_is_told_the_finite_worst_and_every_constraint_as_viola
 
 
 @pytest.mark.parametrize("objective", ["combined", "pareto"])
-@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "qmc", "gp"])
-def test_every_sampler_goes_on_after_trials_that_diverge(sampler: str, objective: str, tmp_path: Path) -> None:
-    few = (f"sampler={sampler}", "sampler.batch=4", "budget.trials=12", f"objective={objective}", "space=flat")
-    started = (f"sampler.{'population' if sampler == 'nsga2' else 'startup_trials'}=4",)
-    run(tmp_path, *few, *started, *LIMITS, curve=noisy_curves(0, epochs=EPOCHS, diverging=0.3))
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        ("sampler=tpe", "sampler.startup_trials=4"),
+        ("sampler=random",),
+        ("sampler=nsga2", "sampler.population=4"),
+        ("sampler=qmc",),
+        ("sampler=gp", "sampler.startup_trials=4"),
+    ],
+    ids=lambda sampler: sampler[0],
+)
+def test_every_sampler_goes_on_after_trials_that_diverge(
+    sampler: tuple[str, ...], objective: str, tmp_path: Path
+) -> None:
+    few = ("sampler.batch=4", "budget.trials=12", f"objective={objective}", "space=flat")
+    run(tmp_path, *sampler, *few, *LIMITS, curve=noisy_curves(0, epochs=EPOCHS, diverging=0.3))
     states = [trial.state for trial in _trials(tmp_path)]
     assert len(states) == 12
     assert "infeasible" in states[:8]  # and others were asked after it
