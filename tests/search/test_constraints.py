@@ -125,7 +125,7 @@ def test_at_a_rung_trials_within_the_limits_go_on_before_better_ones_over_them(o
         return Point(0.9 - 0.009 * strength, 0.5 + 0.2 * strength)
 
     stopping = f"stopping={'halving' if objective == 'combined' else 'pareto_halving'}"
-    few = ("sampler=random", "sampler.batch=4", "stopping.protect=false", "objective.clean_drop=0.005")
+    few = ("sampler.name=random", "stopping.protect=false", "objective.clean_drop=0.005")
     run(tmp_path, stopping, f"objective={objective}", *few, curve=curve)
     within = {trial.number for trial in _trials(tmp_path) if 0.009 * _strength(trial) / (1 - 1 / CLASSES) <= 0.005}
     assert 0 < len(within) < 24
@@ -155,22 +155,10 @@ def test_a_diverged_trial_is_told_the_finite_worst_and_every_constraint_as_viola
 
 
 @pytest.mark.parametrize("objective", ["combined", "pareto"])
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        ("sampler=tpe", "sampler.startup_trials=4"),
-        ("sampler=random",),
-        ("sampler=nsga2", "sampler.population=4"),
-        ("sampler=qmc",),
-        ("sampler=gp", "sampler.startup_trials=4"),
-    ],
-    ids=lambda sampler: sampler[0],
-)
-def test_every_sampler_goes_on_after_trials_that_diverge(
-    sampler: tuple[str, ...], objective: str, tmp_path: Path
-) -> None:
-    few = ("sampler.batch=4", "budget.trials=12", f"objective={objective}", "space=flat")
-    run(tmp_path, *sampler, *few, *LIMITS, curve=noisy_curves(0, epochs=EPOCHS, diverging=0.3))
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "qmc", "gp"])
+def test_every_sampler_goes_on_after_trials_that_diverge(sampler: str, objective: str, tmp_path: Path) -> None:
+    few = (f"sampler.name={sampler}", "+sampler.population=4", "budget.trials=12", f"objective={objective}")
+    run(tmp_path, *few, "space=flat", *LIMITS, curve=noisy_curves(0, epochs=EPOCHS, diverging=0.3))
     states = [trial.state for trial in _trials(tmp_path)]
     assert len(states) == 12
     assert "infeasible" in states[:8]  # and others were asked after it
@@ -180,7 +168,7 @@ def test_every_sampler_goes_on_after_trials_that_diverge(
 
 
 def test_a_gaussian_process_tells_limits_apart_after_a_kill_too(tmp_path: Path) -> None:
-    few = ("sampler=gp", "sampler.startup_trials=4", "space=flat", *LIMITS)
+    few = ("sampler.name=gp", "space=flat", *LIMITS)
     curve = noisy_curves(0, epochs=EPOCHS, diverging=0.2)
     run(tmp_path / "whole", *few, "budget.trials=16", curve=curve)
     run(tmp_path / "two", *few, "budget.trials=12", curve=curve)
