@@ -85,6 +85,14 @@ def _kept(trial: FrozenTrial) -> _Kept:
     )
 
 
+def _constrained(trial: _Kept, constraints: Mapping[str, float]) -> _Kept:
+    """Copy with constraints; those stay that it has, which are there when a kill came before the tell."""
+    copied = _kept(trial)
+    for name in sorted(constraints.keys() - trial.constraints.keys()):
+        copied.set_constraint(name, constraints[name])
+    return copied
+
+
 class Study:
     """One sweep's Optuna study, asked and told by one driver.
 
@@ -152,10 +160,7 @@ class Study:
 
     def pause(self, number: int, epoch: int, score: float, constraints: Mapping[str, float]) -> None:
         """Let samplers know how a trial stands that waits at a rung; nothing is stored."""
-        paused = copy.copy(self._trials[number])
-        paused.system_attrs = dict(paused.system_attrs)
-        for name, value in constraints.items():
-            paused.set_constraint(name, value)
+        paused = _constrained(self._trials[number], constraints)
         paused.state, paused.datetime_complete = TrialState.PRUNED, paused.datetime_start
         if len(self._directions) == 1:  # with two objectives one such value breaks the next ask
             paused.intermediate_values = {epoch: score}
@@ -176,10 +181,9 @@ class Study:
 
     def _tell(self, trial: _Kept, outcome: Outcome) -> _Kept:
         """Store the outcome; returns the trial as it is stored then."""
-        for name, value in outcome.constraints.items():
-            if name not in trial.constraints:  # there already when a kill came before the tell
-                Trial(self._stored, trial._trial_id).set_constraint(name, value)
-        told = _kept(self._storage.get_trial(trial._trial_id)) if outcome.constraints else copy.copy(trial)
+        told = _constrained(trial, outcome.constraints)
+        for key in sorted(told.system_attrs.keys() - trial.system_attrs.keys()):
+            self._storage.set_trial_system_attr(trial._trial_id, key, told.system_attrs[key])
         told.state, told.datetime_complete = outcome.state, datetime.now()
         if outcome.state is TrialState.COMPLETE:
             told.values = list(outcome.values)
