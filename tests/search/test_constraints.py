@@ -167,12 +167,12 @@ def test_every_sampler_goes_on_after_trials_that_diverge(sampler: str, objective
         assert all(trial.constraints.keys() == {"diverged", "clean_drop", "family_drop"} for trial in told(store))
 
 
-def test_a_gaussian_process_tells_limits_apart_after_a_kill_too(tmp_path: Path) -> None:
+def test_a_gaussian_process_tells_limits_apart_in_a_sweep_that_was_continued_too(tmp_path: Path) -> None:
     few = ("sampler.name=gp", "space=flat", *LIMITS)
     curve = noisy_curves(0, epochs=EPOCHS, diverging=0.2)
-    run(tmp_path / "whole", *few, "budget.trials=16", curve=curve)
+    run(tmp_path / "whole", *few, "budget.trials=12", curve=curve)
+    run(tmp_path / "two", *few, "budget.trials=8", curve=curve)
     run(tmp_path / "two", *few, "budget.trials=12", curve=curve)
-    run(tmp_path / "two", *few, "budget.trials=16", curve=curve)
     assert [trial.policy for trial in _trials(tmp_path / "two")] == [
         trial.policy for trial in _trials(tmp_path / "whole")
     ]
