@@ -14,9 +14,9 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,12 +30,14 @@ import torch
 
 from noise_search.commands import SweepOutcome, run_sweep
 from noise_search.config import build, compose
+from noise_search.execute import InlineExecutor
 from noise_search.search.mirroring import member_name
 from noise_search.search.opening import Plan, make_plan
 from noise_search.spec import SweepSpec
-from noise_search.store import Location, SweepRecord, create_schema, is_current, locate, open_store
+from noise_search.store import Location, ResultRecord, Store, SweepRecord, create_schema, is_current, locate, open_store
 from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
-from noise_search.training import load_dataset
+from noise_search.training import Job, Result, load_dataset
+from noise_search.training.loop import WORST
 
 torch.set_num_threads(1)
 
@@ -142,11 +144,16 @@ def record(folder: Path, name: str = NAME) -> SweepRecord:
         return store.sweep(name)
 
 
+def last_results(store: Store, sweep_id: int) -> dict[int, ResultRecord]:
+    """Result of every member at the last epoch it was scored at, by member id, in a sweep of one seed."""
+    return {found.member_id: found for found in sorted(store.results(sweep_id), key=lambda found: found.epoch)}
+
+
 def findings(folder: Path, name: str = NAME) -> dict[str, str]:
     """All numbers of every member as text, by its name; equal texts mean equal bits."""
     with open_store(locate(folder), create=False) as store:
         sweep_id = store.sweep(name).id
-        members, results = store.members(sweep_id), store.latest_results(sweep_id)
+        members, results = store.members(sweep_id), last_results(store, sweep_id)
     return {
         member_name(member): json.dumps(
             {
@@ -188,7 +195,7 @@ def assert_sound(folder: Path, budget: int = BUDGET) -> None:
         sweep = store.sweep(NAME)
         members, results = store.members(sweep.id), store.results(sweep.id)
         jobs = store.jobs(sweep.id)
-        scores = {m.number: store.latest_results(sweep.id)[m.id].scores["score"] for m in members if not m.control}
+        scores = {m.number: last_results(store, sweep.id)[m.id].scores["score"] for m in members if not m.control}
     assert [member.number for member in members if not member.control] == list(range(budget))
     assert all(member.told for member in members if not member.control)
     assert sorted(result.member_id for result in results) == sorted(member.id for member in members)
@@ -199,6 +206,19 @@ def assert_sound(folder: Path, budget: int = BUDGET) -> None:
     assert {trial.number: trial.value for trial in told} == scores
     parameters = {trial.number: trial.params for trial in told}
     assert {m.number: m.parameters for m in members if not m.control} == parameters
+
+
+def diverging(run: Callable[..., list[Result]], members: Iterable[int]) -> Callable[..., list[Result]]:
+    """The executor's `run`, but members of these ids diverge: those of controls come before those of trials."""
+    gone = {str(member) for member in members}
+
+    def diverge(self: InlineExecutor, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
+        return [
+            replace(result, scores={**result.scores, **WORST}, diverged=True) if result.member in gone else result
+            for result in run(self, job, on_epoch)
+        ]
+
+    return diverge
 
 
 class Quitter:

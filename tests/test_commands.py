@@ -69,11 +69,12 @@ def test_mistakes_are_raised_together_before_anything_is_written(tmp_path: Path)
 def test_status_counts_trials_by_outcome_and_what_they_took() -> None:
     one = status(NAME, store=finished_store())
     assert list(one) == [
-        "name", "state", "budget", "trials", "over_a_constraint", "overused", "ended_because", "epochs_trained",
-        "epochs_saved", "samples_scored", "seconds", "best", "importance",
+        "name", "state", "budget", "trials", "controls", "over_a_constraint", "overused", "ended_because",
+        "epochs_trained", "epochs_saved", "samples_scored", "seconds", "best", "importance",
     ]  # fmt: skip
     assert (one["name"], one["state"], one["budget"]) == (NAME, "complete", {"trials": BUDGET, "seeds": 1})
     assert one["importance"] is None  # of so few trials
+    assert one["controls"] == one["trials"] | {"complete": CONTROLS}
     assert one["epochs_trained"] == 2 * (CONTROLS + BUDGET)
     assert one["seconds"] > 0
     with open_store(locate(finished_store()), create=False) as store:

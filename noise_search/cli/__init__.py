@@ -173,7 +173,9 @@ def _run_sweeps(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if interrupted:
         store = [] if options.store is None else ["--store", options.store]
         print("interrupted; continue with:", shlex.join(["noise-search", "sweep", *store, *rest]), file=sys.stderr)
-    return INTERRUPTED if interrupted else DONE
+    if interrupted:
+        return INTERRUPTED
+    return FAILED if any(outcome.all_failed for outcome in outcomes) else DONE
 
 
 def _sweep_one(config: dict[str, Any], options: argparse.Namespace) -> SweepOutcome:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,8 @@ def print_json(content: object) -> None:
 
 
 def row_json(row: FrontRow) -> dict[str, Any]:
-    """A row of the front as plain data."""
-    return asdict(row)
+    """A row of the front as plain data; scores that there are not are null."""
+    return {key: None if value != value else value for key, value in asdict(row).items()}  # NaN differs from itself
 
 
 def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
@@ -46,6 +47,8 @@ def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
         "over_a_constraint": outcome.over_a_constraint,
         "waiting": outcome.waiting,
         "not_asked": outcome.not_asked,
+        "trials": dict(outcome.trials),
+        "ended_because": dict(outcome.ended_because),
     }
 
 
@@ -54,6 +57,7 @@ def print_outcome(outcome: SweepOutcome) -> None:
     print_front(outcome.front)
     if outcome.picked is not None:
         _print_pick(outcome, outcome.picked)
+    _print_other_outcomes(outcome)
     if outcome.over_a_constraint:
         print(f"over a constraint: {_plural(outcome.over_a_constraint, 'complete trial')}, not on the front")
     if not outcome.changed:
@@ -75,10 +79,21 @@ def _print_pick(outcome: SweepOutcome, picked: FrontRow) -> None:
     print(f"picked by score: trial {picked.trial} (searched on validation, {seeds}: optimistic)")
     if outcome.objective == "pareto":
         print("objective=pareto: the card has the best score all the same; --rule knee or min-clean=X takes another")
-    within = (row for row in outcome.front if row.control and not row.over_constraint)
+    controls = [row for row in outcome.front if row.control and row.state == "complete"]
+    within = (row for row in controls if not row.over_constraint)
     best = max(within, key=lambda row: row.score, default=None)
     if best is not None and best.score >= picked.score:
         print(f"control {best.control} scores {best.score:.3f}: no trial beats it; search on, or take the control")
+
+
+def _print_other_outcomes(outcome: SweepOutcome) -> None:
+    """Print what became of trials that are not complete."""
+    counts = {state: count for state, count in outcome.trials.items() if count}
+    if counts.keys() - {"complete"}:
+        causes = f"; ended early: {_counts_text(outcome.ended_because)}" if outcome.ended_because else ""
+        print(f"trials: {_counts_text(counts)}{causes}")
+    if not counts.get("complete"):
+        print("no trial is complete: there is nothing to pick")
 
 
 def _print_rest(outcome: SweepOutcome) -> None:
@@ -110,16 +125,20 @@ def print_front(rows: Sequence[FrontRow]) -> None:
     print_table(
         [
             {
-                "trial": row.control or str(row.trial),
-                "clean": f"{row.clean:.3f}",
-                "robust": f"{row.robust:.3f}",
-                "worst family": f"{row.worst_family:.3f}",
-                "score": f"{row.score:.3f}",
+                "trial": (row.control or str(row.trial)) + ("" if row.state == "complete" else f" ({row.state})"),
+                "clean": _score_text(row.clean),
+                "robust": _score_text(row.robust),
+                "worst family": _score_text(row.worst_family),
+                "score": _score_text(row.score),
                 "policy": _policy_text(row.policy),
             }
             for row in rows
         ]
     )
+
+
+def _score_text(score: float) -> str:
+    return "" if math.isnan(score) else f"{score:.3f}"
 
 
 def print_preview(found: Preview) -> None:
@@ -139,6 +158,10 @@ def _rungs_text(rungs: Sequence[int]) -> str:
     if len(rungs) == 1:
         return f"none, every trial trains for {_plural(rungs[0], 'epoch')}"
     return f"after {', '.join(str(rung) for rung in rungs)} epochs"
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
 def _plural(count: int, what: str) -> str:
@@ -194,9 +217,7 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
                 "sweep": one["name"],
                 "state": one["state"],
                 "trials": f"{one['trials']['complete']} of {one['budget']['trials']}",
-                "other outcomes": ", ".join(
-                    f"{count} {k}" for k, count in one["trials"].items() if count and k != "complete"
-                ),
+                "other outcomes": _counts_text({k: n for k, n in one["trials"].items() if n and k != "complete"}),
                 "epochs": str(one["epochs_trained"]),
                 "samples scored": f"{one['samples_scored']:,}",
                 "seconds": f"{one['seconds']:.1f}",
@@ -211,8 +232,10 @@ def print_more(found: dict[str, Any]) -> None:
     """Print what one sweep has to say beside its row: why trials ended, what was saved, what mattered."""
     if found["budget"]["seeds"] > 1:
         print(f"every trial trains with {found['budget']['seeds']} seeds")
+    if lost := {state: found["controls"][state] for state in ("infeasible", "failed") if found["controls"][state]}:
+        print(f"controls without scores: {_counts_text(lost)}")
     if found["ended_because"]:
-        print("ended early: " + ", ".join(f"{count} {cause}" for cause, count in found["ended_because"].items()))
+        print(f"ended early: {_counts_text(found['ended_because'])}")
     if found["over_a_constraint"]:
         print(f"over a constraint: {_plural(found['over_a_constraint'], 'complete trial')}, not on the front")
     if found["overused"]:

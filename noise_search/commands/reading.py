@@ -40,7 +40,7 @@ def statuses(*, store: str | Path | None = None) -> list[dict[str, Any]]:
 
 
 def front(name: str, *, store: str | Path | None = None) -> list[FrontRow]:
-    """The front of a sweep, most robust first, and then every control.
+    """The front of a sweep, most robust first, and then every control, those last that diverged or failed.
 
     Raises:
         CallerError: For an unknown name or a missing store.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,17 +13,15 @@ from noise_search.data import forget_loaded
 from noise_search.policy import save_card
 from noise_search.report.figures import sweep_page
 from noise_search.search.driver import Reporter, drive
-from noise_search.search.fronts import FrontRow, complete_rows, front_of
+from noise_search.search.fronts import FrontRow, complete_rows, front_rows
 from noise_search.search.importance import Importance, importance_in
 from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
 from noise_search.search.pick import make_card, pick_row
-from noise_search.search.progress import progress
+from noise_search.search.progress import STORED, left, progress, state_reached
 from noise_search.search.reporting import Silent
-from noise_search.store import FINAL_STATES, Location, OutboxEntry, Store, SweepRecord, locate, open_store
+from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
-
-_STORED = {"out_of_time": "interrupted"}  # as the store has it: to be continued, as after Ctrl-C
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,8 @@ class SweepOutcome:
         over_a_constraint: Complete trials that are over a limit of the objective, and so not on the front.
         waiting: Trials that are to train on.
         not_asked: Trials that the total has and nobody has asked for yet.
+        trials: How many there are by outcome.
+        ended_because: Why trials were stopped, failed or infeasible, and how many each.
     """
 
     name: str
@@ -60,6 +60,13 @@ class SweepOutcome:
     over_a_constraint: int = 0
     waiting: int = 0
     not_asked: int = 0
+    trials: Mapping[str, int] = field(default_factory=dict)
+    ended_because: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether there are trials, and every one of them has failed."""
+        return 0 < self.trials.get("failed", 0) == sum(self.trials.values())
 
 
 def sweep(
@@ -109,7 +116,7 @@ def _drive_to_the_end(opened: OpenSweep, location: Location, reporter: Reporter)
     state = "failed"
     try:
         drive(opened, reporter)
-        state = "out_of_time" if any(_left(opened.store, opened.store.sweep(opened.sweep.name))) else "complete"
+        state = state_reached(opened.store, opened.store.sweep(opened.sweep.name))
     except KeyboardInterrupt:
         state = "interrupted"
     finally:
@@ -131,15 +138,9 @@ def _close(opened: OpenSweep, location: Location, state: str) -> None:
         found = importance_in(opened.store, opened.sweep) if state == "complete" else None
         entries = _closing_entries(opened, state, files, found)
         stored = None if found is None else asdict(found)
-        opened.writer.finish_sweep(_STORED.get(state, state), entries, importance=stored)
+        opened.writer.finish_sweep(STORED.get(state, state), entries, importance=stored)
         if opened.mirror is not None:
             opened.mirror.wake()
-
-
-def _left(store: Store, sweep: SweepRecord) -> tuple[int, int]:
-    """Trials that are to train on, and those that are not asked yet."""
-    members = [member for member in store.members(sweep.id) if member.number is not None]
-    return sum(member.state not in FINAL_STATES for member in members), max(sweep.budget_trials - len(members), 0)
 
 
 def _closing_entries(
@@ -154,7 +155,7 @@ def _closing_entries(
             opened.spec,
             opened.sweep,
             opened.writer.generation,
-            state=_STORED.get(state, state),
+            state=STORED.get(state, state),
             metrics=_numbers(progress(opened.store, opened.sweep, is_driven=False)) | shares,
             tags=tags if found is None else {"noise_search.importance": found.sentence},
             files=[(path, folder) for folder, path in files.items()],
@@ -191,7 +192,8 @@ def sweep_files(name: str, location: Location) -> dict[str, Path]:
 
 def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: str | None = None) -> SweepOutcome:
     with open_store(location, create=False) as store:
-        rows, left = complete_rows(store, record.id), _left(store, record)
+        rows, (waiting, not_asked) = front_rows(store, record.id), left(store, record)
+        found = progress(store, record, is_driven=False)
     picked = pick_row(rows, "best") if any(row.on_front for row in rows) else None
     files = {key: path for key, path in sweep_files(record.name, location).items() if path.exists()}
     note = uncalibrated(record.config["suite"])
@@ -200,13 +202,15 @@ def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: s
         state=state or record.state,
         changed=changed,
         location=location,
-        front=front_of(rows),
+        front=rows,
         picked=picked,
         files=files,
         suite_note=note,
         objective=str(record.identity.get("objective.name", "combined")),
         seeds=cast(int, record.identity.get("budget.seeds", 1)),
-        over_a_constraint=sum(row.control is None and bool(row.over_constraint) for row in rows),
-        waiting=left[0],
-        not_asked=left[1],
+        over_a_constraint=found["over_a_constraint"],
+        waiting=waiting,
+        not_asked=not_asked,
+        trials=found["trials"],
+        ended_because=found["ended_because"],
     )

@@ -79,10 +79,18 @@ def _kept(trial: FrozenTrial) -> _Kept:
         params=trial.params,
         distributions=trial.distributions,
         user_attrs=trial.user_attrs,
-        system_attrs=trial.system_attrs,
+        system_attrs=dict(sorted(trial.system_attrs.items())),  # constraints are told apart by their place in it
         intermediate_values=trial.intermediate_values,
         trial_id=trial._trial_id,
     )
+
+
+def _constrained(trial: _Kept, constraints: Mapping[str, float]) -> _Kept:
+    """Copy with constraints; those stay that it has, which are there when a kill came before the tell."""
+    copied = _kept(trial)
+    for name in sorted(constraints.keys() - trial.constraints.keys()):
+        copied.set_constraint(name, constraints[name])
+    return copied
 
 
 class Study:
@@ -150,9 +158,9 @@ class Study:
             policy = policy_of(self._space, _Asking(trial))
         return policy, _kept(study.get_trials(deepcopy=False)[trial.number])
 
-    def pause(self, number: int, epoch: int, score: float) -> None:
+    def pause(self, number: int, epoch: int, score: float, constraints: Mapping[str, float]) -> None:
         """Let samplers know how a trial stands that waits at a rung; nothing is stored."""
-        paused = copy.copy(self._trials[number])
+        paused = _constrained(self._trials[number], constraints)
         paused.state, paused.datetime_complete = TrialState.PRUNED, paused.datetime_start
         if len(self._directions) == 1:  # with two objectives one such value breaks the next ask
             paused.intermediate_values = {epoch: score}
@@ -173,10 +181,9 @@ class Study:
 
     def _tell(self, trial: _Kept, outcome: Outcome) -> _Kept:
         """Store the outcome; returns the trial as it is stored then."""
-        for name, value in outcome.constraints.items():
-            if name not in trial.constraints:  # there already when a kill came before the tell
-                Trial(self._stored, trial._trial_id).set_constraint(name, value)
-        told = _kept(self._storage.get_trial(trial._trial_id)) if outcome.constraints else copy.copy(trial)
+        told = _constrained(trial, outcome.constraints)
+        for key in sorted(told.system_attrs.keys() - trial.system_attrs.keys()):
+            self._storage.set_trial_system_attr(trial._trial_id, key, told.system_attrs[key])
         told.state, told.datetime_complete = outcome.state, datetime.now()
         if outcome.state is TrialState.COMPLETE:
             told.values = list(outcome.values)
@@ -217,7 +224,8 @@ class Outcome:
         state: Of the trial, finished.
         values: One an objective, finite; of a trial that was stopped those at its last rung, of a failed one none.
         epoch: It was scored after.
-        constraints: By name, violated where positive.
+        constraints: By name, violated where positive; the same names for every trial, because a Gaussian process
+            models each of them.
     """
 
     state: TrialState

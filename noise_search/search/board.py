@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from noise_search.policy import Policy, policy_from_list
+from noise_search.search.results import constraints_of
 from noise_search.search.stopping import Standing, exposures, is_protected, silent_steps
 from noise_search.spec import SweepSpec
 from noise_search.store import FINAL_STATES, MemberRecord, NewResult, RungScores, Store
@@ -208,4 +209,13 @@ class Board:
             diverged=seat.state == "infeasible" and stands_here,
             protected=self._spec.stopping.protect and is_protected(seat.exposure, index),
             overuse=seat.overuse if stands_here else None,
+            over=self._over(scores, rung),
         )
+
+    def _over(self, scores: Mapping[str, float], rung: int) -> float:
+        """By how much a trial is over its limits at a rung."""
+        objective = self._spec.objective
+        if objective.clean_drop is None and objective.family_drop is None:
+            return 0.0  # a board may then do without the control
+        found = constraints_of(objective, scores, self.control().scores[rung], diverged=False)
+        return sum(max(value, 0.0) for value in found.values())

@@ -27,7 +27,7 @@ from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
 from noise_search.search.checkpoint_files import forget_checkpoints
 from noise_search.search.mirroring import member_entries
 from noise_search.search.opening import OpenSweep, unmirrored
-from noise_search.search.outcomes import Reference
+from noise_search.search.outcomes import Reference, refuse_diverged
 from noise_search.search.space import Stored, constant_policies, policy_of
 from noise_search.search.stopping import Verdict, judge, rung_epochs
 from noise_search.search.telling import show_waiting, tell_finished
@@ -59,6 +59,7 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
 
     Raises:
         StopRequested: Somebody asked for it.
+        CallerError: The control without noise diverged.
     """
     spec = opened.spec
     board = Board(spec, rung_epochs(spec.stopping, spec.train.epochs), opened.executor.steps_per_epoch)
@@ -161,6 +162,7 @@ def _next(work: Work) -> list[Seat]:
     """Members to train next; empty at the end."""
     opened, board, batch = work.opened, work.board, work.opened.spec.sampler.batch
     refuse_to_go_on(opened)
+    refuse_diverged(opened.spec, board.control())
     if _is_cut_short(work):
         _ask(work)
     if due := board.due():

@@ -5,11 +5,14 @@ A trial over a constraint of the objective is not on it, and beats nobody.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from noise_search.search.results import last_scores, violated
 from noise_search.store import MemberRecord, Store
+
+_NO_SCORES = dict.fromkeys(("clean", "robust", "worst_family", "robust_weights", "score"), math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class FrontRow:
         on_front: Whether no other complete trial is at least as good in both; always False for a control, and for a
             trial over a constraint.
         over_constraint: Limits of the objective that it is over, in words; empty where it keeps to all of them.
+        state: `complete`; of a control also `infeasible` or `failed`, and then its scores are NaN.
+        reason: Why a control is not complete.
     """
 
     trial: int | None
@@ -34,6 +39,8 @@ class FrontRow:
     on_front: bool
     policy: list[dict[str, object]]
     over_constraint: str = ""
+    state: str = "complete"
+    reason: str | None = None
 
 
 def complete_rows(store: Store, sweep_id: int) -> list[FrontRow]:
@@ -45,14 +52,11 @@ def complete_rows(store: Store, sweep_id: int) -> list[FrontRow]:
 
 
 def front_rows(store: Store, sweep_id: int) -> list[FrontRow]:
-    """The front, most robust first, and then every control."""
-    return front_of(complete_rows(store, sweep_id))
-
-
-def front_of(rows: Sequence[FrontRow]) -> list[FrontRow]:
-    """Of all complete rows the front, most robust first, and then every control."""
+    """The front, most robust first, and then every control, those last that diverged or failed."""
+    rows = complete_rows(store, sweep_id)
     front = sorted((row for row in rows if row.on_front), key=lambda row: (-row.robust, row.trial))
-    return front + [row for row in rows if row.control]
+    lost = [member for member in store.members(sweep_id, states=["infeasible", "failed"]) if member.control]
+    return front + [row for row in rows if row.control] + [_row(member, _NO_SCORES) for member in lost]
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -80,4 +84,6 @@ def _row(member: MemberRecord, scores: Mapping[str, float]) -> FrontRow:
         on_front=False,
         policy=member.policy,
         over_constraint=violated(member.constraints),
+        state=member.state,
+        reason=member.reason,
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from noise_search.errors import CallerError
 from noise_search.metrics import combined, relative_corruption_error
 from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
 from noise_search.search.overuse import overuse
-from noise_search.search.results import Row, correct_by_epoch, joined_history, mean_scores
-from noise_search.spec import ObjectiveSpec, SweepSpec
+from noise_search.search.results import Row, constraints_of, correct_by_epoch, joined_history, mean_scores
+from noise_search.spec import SweepSpec
 from noise_search.store import NewResult, Store
 from noise_search.training import Result
 
@@ -53,11 +53,22 @@ class Reference:
         """Why a trial's noise is called overused."""
         return overuse(correct, self._correct, history, samples=self._samples, epochs=self._epochs)
 
-    def drops(self, scores: Mapping[str, float], epoch: int) -> dict[str, float]:
-        """What a trial loses against the control after an epoch: in clean accuracy, in its worst family."""
-        rows = self.rows(epoch)
-        names = {"clean_drop": "clean", "family_drop": "worst_family"}
-        return {drop: statistics.fmean(row.scores[name] for row in rows) - scores[name] for drop, name in names.items()}
+    def scores(self, epoch: int) -> dict[str, float]:
+        """Of the control after an epoch, means over seeds."""
+        return mean_scores(self.rows(epoch))
+
+
+def refuse_diverged(spec: SweepSpec, control: Seat) -> None:
+    """Refuse to search where there is nothing to compare with.
+
+    Raises:
+        CallerError: The control without noise diverged.
+    """
+    if control.state == "infeasible":
+        raise CallerError(
+            f"optimizer.lr: the control without noise diverged at epoch {control.reached} with {spec.optimizer.lr:g}, "
+            "so that nothing can be compared with it; lower optimizer.lr or train.clip"
+        )
 
 
 def first_rows(spec: SweepSpec, seats: Sequence[Seat], results: Sequence[Result]) -> list[NewResult]:
@@ -120,8 +131,7 @@ def settled(
     """
     epoch, last = rows[0].epoch, rows[0].epoch == spec.train.epochs
     state = "infeasible" if diverged else "complete" if last else "waiting"
-    scores = mean_scores(rows)
-    constraints = {"diverged": 1.0} if diverged else violations(spec.objective, reference.drops(scores, epoch))
+    constraints = constraints_of(spec.objective, mean_scores(rows), reference.scores(epoch), diverged=diverged)
     reason = DIVERGED if diverged else seat.overuse
     is_control = seat.control == NO_NOISE_CONTROL
     if seat.overuse is None and not diverged and not is_control and not silent:
@@ -133,21 +143,16 @@ def settled(
             state=state,
             reason=DIVERGED if diverged else None,
             overuse=None if diverged else reason,
-            constraints=constraints if state != "waiting" else {},
+            constraints=constraints,
             correct=row.correct if is_control else {},
         )
         for row in rows
     ]
 
 
-def violations(objective: ObjectiveSpec, drops: Mapping[str, float]) -> dict[str, float]:
-    """By how much each limit of an objective is passed; nothing for what has no limit."""
-    limits = {"clean_drop": objective.clean_drop, "family_drop": objective.family_drop}
-    return {name: drops[name] - limit for name, limit in limits.items() if limit is not None}
-
-
-def taken_from_control(rows: Sequence[Row], seat: Seat) -> list[NewResult]:
+def taken_from_control(spec: SweepSpec, rows: Sequence[Row], seat: Seat) -> list[NewResult]:
     """What a trial would have found whose noise has not begun: what the control has."""
+    scores = mean_scores(rows)
     silent = {f"magnitude/{term.key}": 0.0 for term in seat.policy.terms}
     return [
         NewResult(
@@ -160,6 +165,7 @@ def taken_from_control(rows: Sequence[Row], seat: Seat) -> list[NewResult]:
             cells=dict(row.cells),
             history=[_with_magnitudes(entry, silent) for entry in row.history],
             seconds=0.0,
+            constraints=constraints_of(spec.objective, scores, scores, diverged=False),
             shared=True,
             checkpoint=row.checkpoint,
         )

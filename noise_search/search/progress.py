@@ -8,10 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noise_search.search.results import last_scores, violated
-from noise_search.store import MemberRecord, Store, SweepRecord
+from noise_search.store import FINAL_STATES, MemberRecord, Store, SweepRecord
 
 STATES = ("complete", "stopped", "infeasible", "failed", "running", "waiting")
-_CAUSES = {"place": "outranked"}  # what a stopped trial's reason begins with is its place at the rung
+_CAUSES = {"place": "outranked", "constraint": "over_a_constraint"}  # by what a stopped trial's reason begins with
+
+
+STORED = {"out_of_time": "interrupted"}  # as the store has it: to be continued, as after Ctrl-C
+
+
+def state_reached(store: Store, sweep: SweepRecord) -> str:
+    """State of a sweep whose driver has come to its end: `complete`, or `out_of_time` where something is left."""
+    return "out_of_time" if any(left(store, sweep)) else "complete"
+
+
+def left(store: Store, sweep: SweepRecord) -> tuple[int, int]:
+    """Trials that are to train on, and those that are not asked yet."""
+    members = [member for member in store.members(sweep.id) if member.number is not None]
+    return sum(member.state not in FINAL_STATES for member in members), max(sweep.budget_trials - len(members), 0)
 
 
 def progress(store: Store, sweep: SweepRecord, *, is_driven: bool) -> dict[str, Any]:
@@ -19,14 +33,15 @@ def progress(store: Store, sweep: SweepRecord, *, is_driven: bool) -> dict[str, 
 
     Args:
         store: Open.
-        sweep: Whose trials are counted; controls are not.
+        sweep: Whose trials are counted; controls only as such.
         is_driven: Whether its driver lives. What one that died left running waits for the next.
     """
-    members = [member for member in store.members(sweep.id) if member.number is not None]
-    states = ["waiting" if m.state == "running" and not is_driven else m.state for m in members]
+    everybody = store.members(sweep.id)
+    members = [member for member in everybody if member.number is not None]
     jobs = store.jobs(sweep.id)
     return {
-        "trials": {name: states.count(name) for name in STATES},
+        "trials": _counts(members, is_driven=is_driven),
+        "controls": _counts([member for member in everybody if member.control is not None], is_driven=is_driven),
         "over_a_constraint": sum(bool(_is_over(member)) for member in members),
         "overused": sum(member.overuse is not None for member in members),
         "ended_because": _causes(members),
@@ -36,6 +51,11 @@ def progress(store: Store, sweep: SweepRecord, *, is_driven: bool) -> dict[str, 
         "seconds": round(sweep.seconds, 1),
         "best": _best(members, last_scores(store, sweep.id)),
     }
+
+
+def _counts(members: Sequence[MemberRecord], *, is_driven: bool) -> dict[str, int]:
+    states = ["waiting" if m.state == "running" and not is_driven else m.state for m in members]
+    return {name: states.count(name) for name in STATES}
 
 
 def _is_over(member: MemberRecord) -> bool:

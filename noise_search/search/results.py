@@ -5,18 +5,40 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from noise_search.spec import ObjectiveSpec
 from noise_search.store import NewResult, ResultRecord, RungScores, Store
 
 Row = NewResult | ResultRecord
 
 
-def violated(constraints: Mapping[str, float]) -> str:
-    """Limits that a trial is over, in words; empty where it keeps to all of them.
+def constraints_of(
+    objective: ObjectiveSpec, scores: Mapping[str, float], control: Mapping[str, float], *, diverged: bool
+) -> dict[str, float]:
+    """What a trial is to keep to, each violated where positive: the same names for every trial of a sweep.
 
-    >>> violated({"clean_drop": 0.0125, "family_drop": -0.1})
+    `diverged` is 0 or 1; a limit has by how much it is passed, of a trial that diverged as if all accuracy were lost.
+
+    Args:
+        objective: Whose limits hold.
+        scores: Of the trial, above chance.
+        control: Those of the control without noise after the same epoch.
+        diverged: Whether the trial did.
+    """
+    limits = {"clean_drop": ("clean", objective.clean_drop), "family_drop": ("worst_family", objective.family_drop)}
+    drops = {name: 1.0 if diverged else control[key] - scores[key] for name, (key, _) in limits.items()}
+    over = {name: drops[name] - limit for name, (_, limit) in limits.items() if limit is not None}
+    return {"diverged": float(diverged), **over}
+
+
+def violated(constraints: Mapping[str, float]) -> str:
+    """Limits that a trial is over, in words; empty where it keeps to all of them, or has diverged.
+
+    >>> violated({"diverged": 0.0, "clean_drop": 0.0125, "family_drop": -0.1})
     'clean_drop by 0.013'
     """
-    over = {name: value for name, value in constraints.items() if value > 0 and name != "diverged"}
+    if constraints.get("diverged", 0.0) > 0:
+        return ""
+    over = {name: value for name, value in constraints.items() if value > 0}
     return ", ".join(f"{name} by {value:.3f}" for name, value in over.items())
 
 

@@ -11,6 +11,7 @@ from noise_search.execute import Executor
 from noise_search.search.asking import Study
 from noise_search.search.driver import Reporter, drive
 from noise_search.search.opening import OpenSweep, checkpoint_folder
+from noise_search.search.progress import STORED, state_reached
 from noise_search.search.reporting import Silent
 from noise_search.search.space import Picked
 from noise_search.search.warm_start import warm_starts
@@ -43,7 +44,8 @@ def simulate(
     """
     with open_simulated(spec, name, store, executor, storage, asked) as opened:
         drive(opened, reporter or Silent())
-        opened.writer.finish_sweep("complete", [])
+        state = state_reached(store, store.sweep(name))
+        opened.writer.finish_sweep(STORED.get(state, state), [])
     return store.sweep(name)
 
 

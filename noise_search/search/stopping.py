@@ -5,13 +5,16 @@ there; the others wait, because later arrivals raise the number that goes on, an
 What decides, in this order:
 
     diverged       it never goes on
-    on the front   nothing at the rung beats it in both objectives (with one objective: it is the best): it goes on
+    on the front   it keeps to the limits of the objective, and nothing at the rung that does so beats it in both
+                   objectives (with one objective: it is the best of them): it goes on
     protected      too little of its noise has acted to tell: it goes on and is not counted
     overuse        its noise costs accuracy on clean data (see `overuse`): it does not go on
-    rank           its score; with two objectives its front, then how much room it has there
+    rank           those that keep to the limits come first, by score; with two objectives by front, then by how much
+                   room they have there. Those over a limit come after all of them, by how far over they are
 
 Source: the asynchronous form is that of Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020); the
-rank in two objectives that of Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II" (2002).
+rank in two objectives, and that of trials over a limit, are those of Deb et al., "A fast and elitist multiobjective
+genetic algorithm: NSGA-II" (2002).
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ class Standing:
         diverged: Whether its loss was not finite.
         protected: Whether too little of its noise has acted, see `is_protected`.
         overuse: Why its noise is called overused; None where it is not.
+        over: How far it is over the limits of the objective, summed over them; 0 where it keeps to all.
     """
 
     number: int
@@ -53,6 +57,7 @@ class Standing:
     diverged: bool = False
     protected: bool = False
     overuse: str | None = None
+    over: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,8 @@ def _verdict(one: Standing, on_front: bool, place: int, judged: int, quota: int,
     if one.overuse is not None:
         return Verdict(False, f"overuse: {one.overuse}", place)
     rank = f"place {place + 1} of {judged}, of which {quota} go on"
+    if one.over > 0:
+        rank = f"constraint: over by {one.over:.3f}, {rank}"
     return Verdict(left > 0, rank, place)
 
 
@@ -144,12 +151,20 @@ def _protected(standings: Sequence[Standing]) -> set[int]:
 
 
 def _ranked(judged: Sequence[Standing], *, two: bool) -> list[tuple[Standing, bool]]:
-    """Best first, each with whether it is on the front."""
+    """Best first, each with whether it is on the front; those over a limit last."""
+    within = [one for one in judged if one.over <= 0]
+    beyond = sorted((one for one in judged if one.over > 0), key=lambda one: (one.over, -one.score, one.number))
+    return (_by_fronts(within) if two else _by_score(within)) + [(one, False) for one in beyond]
+
+
+def _by_score(judged: Sequence[Standing]) -> list[tuple[Standing, bool]]:
+    order = sorted(judged, key=lambda one: (-one.score, one.number))
+    return [(one, place == 0) for place, one in enumerate(order)]
+
+
+def _by_fronts(judged: Sequence[Standing]) -> list[tuple[Standing, bool]]:
     if not judged:
         return []
-    if not two:
-        order = sorted(judged, key=lambda one: (-one.score, one.number))
-        return [(one, place == 0) for place, one in enumerate(order)]
     points = np.array([one.point for one in judged])
     fronts = front_ranks(points)
     room = crowding(points, fronts)

@@ -17,6 +17,7 @@ _STATES = {
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+_WORST = 0.0  # accuracy above chance
 
 
 def tell_finished(opened: OpenSweep, seats: Sequence[Seat]) -> None:
@@ -40,7 +41,7 @@ def show_waiting(opened: OpenSweep, seats: Sequence[Seat]) -> None:
     """Let samplers see how trials stand that wait at a rung, in trial order."""
     for seat in sorted(seats, key=lambda seat: seat.number or 0):
         if seat.number is not None and seat.state not in FINAL_STATES and seat.reached:
-            opened.study.pause(seat.number, seat.reached, seat.scores[seat.reached]["score"])
+            opened.study.pause(seat.number, seat.reached, seat.scores[seat.reached]["score"], seat.constraints)
 
 
 def _outcome(opened: OpenSweep, seat: Seat) -> Outcome:
@@ -49,4 +50,6 @@ def _outcome(opened: OpenSweep, seat: Seat) -> Outcome:
         return Outcome(TrialState.FAIL)
     scores = seat.scores[seat.reached]
     keys = ("clean", "robust") if opened.spec.objective.name == "pareto" else ("score",)
-    return Outcome(state, tuple(scores[key] for key in keys), seat.reached, seat.constraints)
+    # Of one that diverged with some of its seeds too: what the others have found is no value of it.
+    values = tuple(_WORST if seat.state == "infeasible" else scores[key] for key in keys)
+    return Outcome(state, values, seat.reached, seat.constraints)

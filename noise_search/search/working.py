@@ -275,8 +275,8 @@ def _may_share(work: Work, seat: Seat, to_epoch: int) -> bool:
 
 
 def _take_from_control(work: Work, seats: Sequence[Seat], to_epoch: int) -> None:
-    epochs = to_epoch - seats[0].reached
-    rows = [row for seat in seats for row in taken_from_control(work.reference.rows(to_epoch), seat)]
+    spec, epochs = work.opened.spec, to_epoch - seats[0].reached
+    rows = [row for seat in seats for row in taken_from_control(spec, work.reference.rows(to_epoch), seat)]
     work.opened.writer.add_results(rows, [])
     work.board.store_results(rows)
     work.on_epoch(epochs * len(rows))

@@ -136,28 +136,16 @@ class Store:
         with self._reading() as session:
             return [member_record(row) for row in session.scalars(query.order_by(*order))]
 
-    def find_control(self, sweep_id: int, name: str) -> MemberRecord | None:
-        """Control of that name, or None."""
-        query = select(MemberRow).where(MemberRow.sweep_id == sweep_id, MemberRow.control == name)
-        with self._reading() as session:
-            row = session.scalar(query)
-            return None if row is None else member_record(row)
-
     def results(self, sweep_id: int, *, member_ids: Collection[int] | None = None) -> list[ResultRecord]:
-        """Results of a sweep, or of some of its members, in the order they came."""
+        """Results of a sweep, or of some of its members, in the order they came.
+
+        Histories are long: a caller that needs some members only names them.
+        """
         query = select(ResultRow).join(MemberRow).where(MemberRow.sweep_id == sweep_id)
         if member_ids is not None:
             query = query.where(MemberRow.id.in_(member_ids))
         with self._reading() as session:
             return [result_record(row) for row in session.scalars(query.order_by(ResultRow.id))]
-
-    def latest_results(self, sweep_id: int, *, member_ids: Collection[int] | None = None) -> dict[int, ResultRecord]:
-        """Result at the last epoch each member was scored at, by member id; of several seeds the newest.
-
-        Histories are long: a caller that needs some members only names them.
-        """
-        by_epoch = sorted(self.results(sweep_id, member_ids=member_ids), key=lambda result: result.epoch)
-        return {result.member_id: result for result in by_epoch}
 
     def rung_scores(self, sweep_id: int, *, member_ids: Collection[int] | None = None) -> list[RungScores]:
         """Scores of a sweep's members at every rung, without histories and cells, in the order they came."""

@@ -231,7 +231,7 @@ def test_a_trial_that_waits_is_pruned_in_the_eyes_of_samplers_and_running_in_the
     for _ in range(4):
         before.ask()
     for number in range(4):
-        study.pause(number, 1, 0.1 * number)
+        study.pause(number, 1, 0.1 * number, {})
     assert [trial.state for trial in storage.get_all_trials(storage.get_study_id_from_name("one"))] == [
         TrialState.RUNNING
     ] * 4
@@ -243,7 +243,7 @@ def test_what_goes_on_runs_again_in_the_eyes_of_samplers(storage: RDBStorage) ->
     for study in (one, other):
         for _ in range(4):
             study.ask()
-    one.pause(2, 1, 0.9)
+    one.pause(2, 1, 0.9, {})
     one.resume(2)
     assert one.ask().parameters == other.ask().parameters
 

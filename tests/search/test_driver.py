@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sweep_examples import (
@@ -14,9 +11,11 @@ from sweep_examples import (
     NAME,
     asked,
     assert_sound,
+    diverging,
     drive,
     findings,
     finished_store,
+    last_results,
     record,
     spec,
     trials,
@@ -29,10 +28,6 @@ from noise_search.policy import policy_from_list, policy_to_list
 from noise_search.search.asking import random_policies
 from noise_search.search.space import constant_policies
 from noise_search.store import JobRecord, MemberRecord, ResultRecord, locate, open_store
-from noise_search.training import Job, Result
-from noise_search.training.loop import WORST
-
-DIVERGING = ("optimizer=sgd", "optimizer.lr=1e30", "train.clip=null", "budget.trials=4")
 
 
 def _members(folder: Path) -> dict[str, MemberRecord]:
@@ -48,7 +43,7 @@ def _jobs(folder: Path) -> list[JobRecord]:
 
 def _results(folder: Path) -> dict[str, ResultRecord]:
     with open_store(locate(folder), create=False) as store:
-        results = store.latest_results(store.sweep(NAME).id)
+        results = last_results(store, store.sweep(NAME).id)
     return {name: results[member.id] for name, member in _members(folder).items()}
 
 
@@ -169,45 +164,32 @@ def test_samples_scored_are_those_of_every_set_at_every_scoring() -> None:
 
 
 def test_trials_that_diverge_are_infeasible_and_told_the_finite_worst_with_a_violated_constraint(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = drive(tmp_path, *DIVERGING)
-    assert outcome.state == "complete"
-    assert (outcome.front, outcome.picked, outcome.files) == ([], None, {})
+    every = range(CONTROLS + 1, CONTROLS + 5)
+    monkeypatch.setattr(InlineExecutor, "run", diverging(InlineExecutor.run, every))
+    outcome = drive(tmp_path, "budget.trials=4")
+    assert (outcome.state, outcome.picked, outcome.files) == ("complete", None, {})
+    assert [row.control for row in outcome.front] == ["no_noise", "constant_1", "random_1"]
     one = status(NAME, store=tmp_path)
     assert (one["trials"]["infeasible"], one["trials"]["complete"], one["best"]) == (4, 0, None)
-    assert {member.state for member in _members(tmp_path).values()} == {"infeasible"}
+    assert {m.state for m in _members(tmp_path).values() if m.control is None} == {"infeasible"}
     for trial in asked(tmp_path):
         assert (trial.state.name, trial.value) == ("COMPLETE", 0.0)
         assert trial.constraints == {"diverged": 1.0}
 
 
 def test_one_diverging_trial_among_others_is_infeasible_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(InlineExecutor, "run", _second_trial_diverges(InlineExecutor.run))
+    monkeypatch.setattr(InlineExecutor, "run", diverging(InlineExecutor.run, [CONTROLS + 2]))
     outcome = drive(tmp_path)
     members = _members(tmp_path)
     assert [name for name, member in members.items() if member.state == "infeasible"] == ["trial 1"]
     assert "diverged" in str(members["trial 1"].reason)
     assert 1 not in {row.trial for row in outcome.front}
     told = asked(tmp_path)
-    assert [bool(trial.constraints) for trial in told] == [number == 1 for number in range(BUDGET)]
+    assert [trial.constraints for trial in told] == [{"diverged": float(number == 1)} for number in range(BUDGET)]
     assert all(math.isfinite(trial.value or 0.0) for trial in told)
     assert status(NAME, store=tmp_path)["trials"]["infeasible"] == 1
-
-
-def _second_trial_diverges(run: Callable[..., list[Result]]) -> Callable[..., list[Result]]:
-    """The executor, but for the fifth member: three controls come before the trials."""
-
-    def diverge(self: InlineExecutor, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
-        worst: Any = {"diverged": True}
-        return [
-            replace(result, scores={**result.scores, **WORST}, **worst)
-            if result.member == str(CONTROLS + 2)
-            else result
-            for result in run(self, job, on_epoch)
-        ]
-
-    return diverge
 
 
 def test_what_the_sweep_was_asked_to_do_is_stored_whole() -> None:

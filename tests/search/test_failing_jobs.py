@@ -1,21 +1,35 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from optuna.trial import TrialState
-from simulations import NAME, findings_in, jobs_in, run, told, trials_in
+from simulations import EPOCHS, NAME, findings_in, jobs_in, run, told, trials_in
 
+from noise_search.cli.show import row_json
+from noise_search.commands import front, status
+from noise_search.errors import CallerError
+from noise_search.execute.simulated import Point
+from noise_search.policy import Policy, policy_from_list
+from noise_search.search.outcomes import DIVERGED
 from noise_search.store import locate, open_store
 from noise_search.training import Job
 
 BeforeJob = Callable[[int, Job], None]
+SCORES = ("clean", "robust", "worst_family", "robust_weights", "score")
 
 
 def _member_id(folder: Path, number: int) -> str:
     return str(trials_in(folder)[number].id)
+
+
+def _control_id(folder: Path, name: str) -> str:
+    with open_store(locate(folder), create=False) as store:
+        (found,) = (member for member in store.members(store.sweep(NAME).id) if member.control == name)
+    return str(found.id)
 
 
 def failing_with(member: str, error: Exception, times: float = float("inf")) -> BeforeJob:
@@ -79,24 +93,50 @@ def test_where_memory_runs_out_later_jobs_are_half_as_wide(error: Exception, tmp
 
 def test_a_control_that_fails_is_reported_and_the_sweep_goes_on(tmp_path: Path) -> None:
     run(tmp_path / "whole")
-    with open_store(locate(tmp_path / "whole"), create=False) as store:
-        control = store.find_control(store.sweep(NAME).id, "constant_1")
-    assert control is not None
-    run(tmp_path / "one", before_job=failing_with(str(control.id), RuntimeError("no")))
-    with open_store(locate(tmp_path / "one"), create=False) as store:
-        found = store.find_control(store.sweep(NAME).id, "constant_1")
-    assert found is not None
-    assert found.state == "failed"
+    culprit = _control_id(tmp_path / "whole", "constant_1")
+    run(tmp_path / "one", before_job=failing_with(culprit, RuntimeError("no")))
     assert all(member.state == "complete" for member in trials_in(tmp_path / "one").values())
+    controls = [row for row in front(NAME, store=tmp_path / "one") if row.control]
+    assert [(row.control, row.state) for row in controls] == [
+        ("no_noise", "complete"),
+        ("random_1", "complete"),
+        ("constant_1", "failed"),
+    ]
+    lost = row_json(controls[-1])
+    assert (lost["reason"], lost["policy"]) == ("RuntimeError: no", controls[-1].policy)
+    assert [lost[name] for name in SCORES] == [None] * len(SCORES)
+    counts = status(NAME, store=tmp_path / "one")["controls"]
+    assert {state: count for state, count in counts.items() if count} == {"complete": 2, "failed": 1}
+
+
+def test_a_control_that_diverges_is_on_the_front_without_scores(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    with open_store(locate(tmp_path / "whole"), create=False) as store:
+        (constant,) = (m for m in store.members(store.sweep(NAME).id) if m.control == "constant_1")
+    gone = policy_from_list(constant.policy)
+    run(tmp_path / "one", curve=lambda policy, _seed, _epoch: Point(0.8, 0.5, diverged=policy == gone))
+    lost = front(NAME, store=tmp_path / "one")[-1]
+    assert (lost.control, lost.state, lost.reason) == ("constant_1", "infeasible", DIVERGED)
+    assert all(math.isnan(getattr(lost, name)) for name in SCORES)
 
 
 def test_nothing_goes_on_without_the_control_that_has_no_noise(tmp_path: Path) -> None:
     run(tmp_path / "whole")
-    with open_store(locate(tmp_path / "whole"), create=False) as store:
-        control = store.find_control(store.sweep(NAME).id, "no_noise")
-    assert control is not None
+    control = _control_id(tmp_path / "whole", "no_noise")
     with pytest.raises(RuntimeError, match="a model that cannot work"):
-        run(tmp_path / "one", before_job=failing_with(str(control.id), RuntimeError("a model that cannot work")))
+        run(tmp_path / "one", before_job=failing_with(control, RuntimeError("a model that cannot work")))
+
+
+@pytest.mark.parametrize("stopping", ["none", "halving"])
+def test_nothing_is_searched_where_the_control_that_has_no_noise_diverges(stopping: str, tmp_path: Path) -> None:
+    def curve(policy: Policy, _seed: int, _epoch: int) -> Point:
+        return Point(0.8, 0.5, diverged=not policy.terms)
+
+    epoch = 1 if stopping == "halving" else EPOCHS
+    for _ in range(2):  # at the next start too
+        with pytest.raises(CallerError, match=f"^optimizer.lr: the control without noise diverged at epoch {epoch} "):
+            run(tmp_path, f"stopping={stopping}", curve=curve)
+    assert trials_in(tmp_path) == {}
 
 
 def test_the_number_of_attempts_outlives_a_kill(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from sweep_examples import (
     CONTROLS,
     NAME,
     Quitter,
+    diverging,
     drive,
     findings,
     finished_store,
@@ -23,6 +24,7 @@ from sweep_examples import (
 )
 
 from noise_search.commands import front
+from noise_search.execute import InlineExecutor
 from noise_search.policy import load_card, policy_from_list
 from noise_search.search.mirroring import milliseconds
 from noise_search.search.pick import pick_row
@@ -178,10 +180,12 @@ def test_an_interrupted_sweep_is_closed_as_killed_and_finished_when_it_is_contin
     assert sorted(after) == sorted([NAME, *MEMBERS])
 
 
-def test_a_trial_that_diverged_says_so_under_the_experiment_that_was_named(tmp_path: Path) -> None:
+def test_a_trial_that_diverged_says_so_under_the_experiment_that_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_tracking_database(tmp_path)
-    huge = ("optimizer=sgd", "optimizer.lr=1e30", "train.clip=null", "budget.trials=2")
-    drive(tmp_path, *huge, "tracking.enabled=true", "tracking.experiment=divergence")
+    monkeypatch.setattr(InlineExecutor, "run", diverging(InlineExecutor.run, [CONTROLS + 1, CONTROLS + 2]))
+    drive(tmp_path, "budget.trials=2", "tracking.enabled=true", "tracking.experiment=divergence")
     trial = runs_of(tmp_path, "divergence")["trial 0"]
     assert trial.data.tags["noise_search.state"] == "infeasible"
     assert trial.data.tags["noise_search.reason"].startswith("diverged")

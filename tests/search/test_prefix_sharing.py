@@ -55,6 +55,6 @@ def test_checkpoints_of_trials_that_have_ended_are_gone(tmp_path: Path) -> None:
     _drive(tmp_path)
     folder = tmp_path / "sweeps" / NAME / "checkpoints"
     with open_store(locate(tmp_path), create=False) as store:
-        control = store.find_control(store.sweep(NAME).id, "no_noise")
+        control = next(m for m in store.members(store.sweep(NAME).id) if m.control == "no_noise")
     assert control is not None
     assert {path.name.partition("-")[0] for path in folder.iterdir()} == {str(control.id)}

@@ -10,6 +10,8 @@ import simulations
 from sweep_examples import NAME, drive, spec
 
 from noise_search.commands import front, pick, status
+from noise_search.execute.simulated import Point
+from noise_search.policy import Policy
 from noise_search.search.working import training_seeds
 from noise_search.store import MemberRecord, ResultRecord, locate, open_store
 
@@ -58,6 +60,20 @@ def test_what_is_told_and_shown_of_a_trial_is_its_mean_over_the_seeds(tmp_path: 
     for row in front(simulations.NAME, store=tmp_path):
         if row.trial is not None:
             assert row.score == pytest.approx(means[row.trial])
+
+
+@pytest.mark.parametrize("objective", ["combined", "pareto"])
+def test_a_trial_that_diverges_with_one_of_its_seeds_is_told_the_finite_worst(objective: str, tmp_path: Path) -> None:
+    def curve(policy: Policy, seed: int, _epoch: int) -> Point:
+        return Point(0.8, 0.5, diverged=bool(policy.terms) and seed != 0)
+
+    few = ("budget.seeds=2", "budget.trials=4", "space=gaussian", f"objective={objective}")
+    simulations.run(tmp_path, *few, curve=curve)
+    assert {member.state for member in _stored(tmp_path, simulations.NAME)[0] if member.number is not None} == {
+        "infeasible"
+    }
+    with open_store(locate(tmp_path), create=False) as store:
+        assert [set(trial.values) for trial in simulations.told(store)] == [{0.0}] * 4
 
 
 def test_the_numbers_of_the_first_seed_are_those_of_a_sweep_with_that_seed_alone(tmp_path: Path) -> None:

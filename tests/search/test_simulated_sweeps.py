@@ -40,6 +40,12 @@ def test_every_trial_ends_told_and_the_sweep_is_complete(overrides: tuple[str, .
     assert states == [expected[member.state] for member in members]
 
 
+def test_a_sweep_out_of_time_is_to_be_continued_and_complete_with_more_of_it(tmp_path: Path) -> None:
+    assert run(tmp_path, "budget.minutes=0.2").state == "interrupted"  # two jobs of 9 s
+    assert len(trials_in(tmp_path)) == 4
+    assert run(tmp_path, "budget.minutes=null").state == "complete"
+
+
 def test_without_stopping_every_trial_trains_to_the_end(tmp_path: Path) -> None:
     run(tmp_path)
     assert Counter(member.state for member in trials_in(tmp_path).values()) == {"complete": 24}

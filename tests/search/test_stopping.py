@@ -147,6 +147,38 @@ def test_what_is_on_the_front_goes_on_although_it_is_overused() -> None:
     assert 0 in going(judged(given, TWO))
 
 
+def over_limits(given: list[Standing], over: dict[int, float]) -> list[Standing]:
+    return [replace(one, over=over.get(one.number, 0.0)) for one in given]
+
+
+@pytest.mark.parametrize("spec", [ONE, TWO], ids=["one", "two"])
+def test_those_over_a_limit_come_after_all_that_keep_to_it_by_how_far_over(spec: StoppingSpec) -> None:
+    given = over_limits(scored(0.9, 0.8, 0.7, 0.3, 0.2, 0.1), {0: 0.02, 1: 0.01, 2: 0.03})
+    found = judged(given, spec)
+    assert sorted(found, key=lambda number: found[number].place) == [3, 4, 5, 1, 0, 2]
+    assert going(found) == {3, 4}
+    assert found[3].reason == "on the front"
+    assert found[0].reason == "constraint: over by 0.020, place 5 of 6, of which 2 go on"
+
+
+@pytest.mark.parametrize("spec", [ONE, TWO], ids=["one", "two"])
+def test_where_all_are_over_a_limit_none_is_on_the_front_and_the_least_over_go_on(spec: StoppingSpec) -> None:
+    found = judged(over_limits(scored(0.9, 0.8, 0.7), {0: 0.3, 1: 0.2, 2: 0.1}), spec)
+    assert going(found) == {2}
+    assert all(verdict.reason.startswith("constraint: ") for verdict in found.values())
+
+
+@given(POINTS, st.lists(st.integers(0, 2), min_size=40, max_size=40))
+def test_with_limits_the_front_is_that_of_those_that_keep_to_them(
+    points: list[tuple[float, float]], over: list[int]
+) -> None:
+    given = over_limits(standings(*points), dict(enumerate(over)))
+    within = [one for one in given if over[one.number] == 0]
+    ranks = _slow_ranks([one.point for one in within])
+    front = {number for number, verdict in judged(given, TWO).items() if verdict.reason == "on the front"}
+    assert front == {one.number for one, rank in zip(within, ranks, strict=True) if rank == 0}
+
+
 def test_a_diverged_trial_neither_goes_on_nor_counts() -> None:
     given = scored(0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
     given[0] = replace(given[0], diverged=True)

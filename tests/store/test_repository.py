@@ -61,19 +61,6 @@ def test_controls_are_listed_first_then_trials_by_number(tmp_path: Path) -> None
     ]
 
 
-def test_the_latest_result_is_the_one_of_the_last_epoch(tmp_path: Path) -> None:
-    with driven(tmp_path) as (store, writer):
-        first, second = (member.id for member in writer.add_members([trial(0), trial(1)]))
-        job = writer.start_job([first, second], from_epoch=0, to_epoch=9)
-        scored = [result(first, 9, clean=0.9), result(first, 3, clean=0.3), result(second, 3, clean=0.4)]
-        writer.finish_job(job, scored, [], epochs_trained=18, samples_scored=5, seconds=1.0)
-        latest = store.latest_results(writer.sweep_id)
-    assert {member: (found.epoch, found.scores["clean"]) for member, found in latest.items()} == {
-        first: (9, 0.9),
-        second: (3, 0.4),
-    }
-
-
 def test_members_can_be_asked_for_by_state_and_by_whether_optuna_was_told(tmp_path: Path) -> None:
     with driven(tmp_path) as (store, writer):
         told, untold, waiting = writer.add_members([trial(0), trial(1), trial(2)])
@@ -97,17 +84,9 @@ def test_results_can_be_asked_for_by_member(tmp_path: Path) -> None:
         job = writer.start_job([first, second], from_epoch=0, to_epoch=3)
         scored = [result(first, clean=0.3), result(second, clean=0.4)]
         writer.finish_job(job, scored, [], epochs_trained=6, samples_scored=5, seconds=1.0)
-        latest = store.latest_results(writer.sweep_id, member_ids=[second])
-        assert {member: found.scores["clean"] for member, found in latest.items()} == {second: 0.4}
-        assert store.latest_results(writer.sweep_id, member_ids=[]) == {}
-
-
-def test_a_control_is_found_by_its_name_in_its_own_sweep_only(tmp_path: Path) -> None:
-    with driven(tmp_path) as (store, writer):
-        (added,) = writer.add_members([NO_NOISE])
-        assert store.find_control(writer.sweep_id, "no_noise") == added
-        assert store.find_control(writer.sweep_id, "constant_1") is None
-        assert store.find_control(new_sweep(store, "other").id, "no_noise") is None
+        found = store.results(writer.sweep_id, member_ids=[second])
+        assert [(one.member_id, one.scores["clean"]) for one in found] == [(second, 0.4)]
+        assert store.results(writer.sweep_id, member_ids=[]) == []
 
 
 def test_what_belongs_to_one_sweep_is_not_shown_in_another(tmp_path: Path) -> None:
