@@ -65,8 +65,14 @@ def training_seeds(spec: SweepSpec) -> tuple[int, ...]:
     return (spec.seed, *more)
 
 
+def out_of_time(opened: OpenSweep) -> bool:
+    """Whether `budget.minutes` is used up, so that no job is to be started any more."""
+    minutes = opened.spec.budget.minutes
+    return minutes is not None and opened.store.sweep(opened.sweep.name).seconds >= 60 * minutes
+
+
 def work_on(work: Work, seats: Sequence[Seat]) -> None:
-    """Bring members one rung further: those that stand at the same one together."""
+    """Bring members one rung further, as long as there is time: those that stand at the same one together."""
     for epoch in dict.fromkeys(seat.reached for seat in seats):
         group = [seat for seat in seats if seat.reached == epoch]
         to_epoch = work.board.after(epoch)
@@ -78,7 +84,7 @@ def work_on(work: Work, seats: Sequence[Seat]) -> None:
 
 def _run_all(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
     left = list(seats)
-    while left:
+    while left and not out_of_time(work.opened):
         width = max(1, work.width // len(work.seeds))
         _run(work, left[:width], from_epoch, to_epoch)
         left = left[width:]
@@ -223,7 +229,7 @@ def _after_failure(work: Work, seats: Sequence[Seat], job_id: int, error: Except
 
 def _run_halves(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
     if len(seats) == 1:
-        if seats[0].state == "waiting":
+        if seats[0].state == "waiting" and not out_of_time(work.opened):
             _run(work, seats, from_epoch, to_epoch)
         return
     middle = len(seats) // 2
