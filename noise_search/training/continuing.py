@@ -24,7 +24,7 @@ def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> 
     Args:
         job: Members in slot order, and the epochs to train.
         workbench: Data, model and yardstick.
-        on_epoch: Told how many member-epochs of the job were just finished.
+        on_epoch: Told how many member-epochs of the job were just finished; of what is trained again 0, every time.
     """
     place = fingerprint(workbench.setup.mode, workbench.device)
     folder = None if job.folder is None else Path(job.folder)
@@ -32,7 +32,7 @@ def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> 
     lost = [slot for slot, state in enumerate(found) if state is None] if job.from_epoch else []
     if lost:
         again = Job(tuple(job.members[slot] for slot in lost), 0, job.from_epoch)
-        for slot, state in zip(lost, run_job(again, workbench)[1], strict=True):
+        for slot, state in zip(lost, _train_again(again, workbench, on_epoch), strict=True):
             found[slot] = state
     states = [state for state in found if state is not None] if job.from_epoch else None
     results, after = run_job(job, workbench, states, on_epoch=on_epoch)
@@ -41,6 +41,10 @@ def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> 
         replace(result, checkpoint=reference, retrained=job.from_epoch if slot in lost else 0)
         for slot, (result, reference) in enumerate(zip(results, kept, strict=True))
     ]
+
+
+def _train_again(job: Job, workbench: Workbench, on_epoch: Progress) -> list[dict[str, Tensor]]:
+    return run_job(job, workbench, on_epoch=lambda _: on_epoch(0))[1]
 
 
 def _read(member: Member, folder: Path | None, place: str, workbench: Workbench) -> dict[str, Tensor] | None:
