@@ -24,7 +24,7 @@ from typing import Protocol
 from noise_search.policy import Policy, policy_to_list
 from noise_search.search.asking import random_policies
 from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
-from noise_search.search.checkpoint_files import forget_checkpoints
+from noise_search.search.checkpoint_files import forget_checkpoints, forget_unfinished
 from noise_search.search.mirroring import member_entry
 from noise_search.search.opening import OpenSweep, unmirrored
 from noise_search.search.outcomes import Reference
@@ -108,6 +108,7 @@ def refuse_to_go_on(opened: OpenSweep) -> None:
 
 def _recover(opened: OpenSweep) -> None:
     opened.writer.abandon_running_jobs()
+    forget_unfinished(opened.checkpoint_folder)
     known = {member.number for member in opened.store.members(opened.sweep.id)}
     opened.writer.add_members(
         [
