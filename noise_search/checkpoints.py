@@ -1,17 +1,20 @@
 """States of trials at rungs, one file each, written by whoever trained them.
 
-    reference = write_checkpoint(folder, state, place)
-    state = read_checkpoint(folder, reference, place)      # CheckpointError: train it again
+    reference = write_checkpoint(folder, name, state, place, position)
+    state = read_checkpoint(folder, reference, place, position)      # CheckpointError: train it again
 
 A file is safetensors, written beside its place and moved there. Its reference holds its name and SHA-256, so that what
-is read is what was written, and its place: only there do the bits of training go on as they would have.
+is read is what was written, and its place: only there do the bits of training go on as they would have. The file says
+itself after which epoch it was written, which is the position in every schedule, of noise and of the learning rate.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -24,6 +27,14 @@ from noise_search.files import write_whole
 
 Reference = dict[str, str]
 SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in its training a state stands."""
+
+    epoch: int
+    steps_per_epoch: int
 
 
 class CheckpointError(Exception):
@@ -44,7 +55,7 @@ def fingerprint(mode: str, device: torch.device) -> str:
     return f"{mode} on {kind} by torch {torch.__version__} ({build})"
 
 
-def write_checkpoint(folder: Path, name: str, state: Mapping[str, Tensor], place: str) -> Reference:
+def write_checkpoint(folder: Path, name: str, state: Mapping[str, Tensor], place: str, position: Position) -> Reference:
     """Write a state, and say where it lies.
 
     Args:
@@ -52,11 +63,13 @@ def write_checkpoint(folder: Path, name: str, state: Mapping[str, Tensor], place
         name: Of the file, without its suffix.
         state: Flat mapping of tensors.
         place: From `fingerprint`.
+        position: Where in its training it stands.
 
     Raises:
         CheckpointError: The file cannot be written.
     """
-    data = save({key: value.detach().cpu().contiguous() for key, value in state.items()})
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    data = save(tensors, metadata={key: str(value) for key, value in asdict(position).items()})
     file = f"{name}{SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,11 +79,11 @@ def write_checkpoint(folder: Path, name: str, state: Mapping[str, Tensor], place
     return {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "place": place}
 
 
-def read_checkpoint(folder: Path, reference: Mapping[str, str], place: str) -> dict[str, Tensor]:
+def read_checkpoint(folder: Path, reference: Mapping[str, str], place: str, position: Position) -> dict[str, Tensor]:
     """State that was written, on the CPU.
 
     Raises:
-        CheckpointError: The file is missing or another than was written, or was written in another place.
+        CheckpointError: The file is missing or another than was written, or was written in another place or position.
     """
     if reference["place"] != place:
         raise CheckpointError(f"{reference['file']}: made {reference['place']}, needed {place}")
@@ -81,6 +94,16 @@ def read_checkpoint(folder: Path, reference: Mapping[str, str], place: str) -> d
     if hashlib.sha256(data).hexdigest() != reference["sha256"]:
         raise CheckpointError(f"{reference['file']}: not the file that was written")
     try:
-        return load(data)
+        state = load(data)
     except SafetensorError as error:  # the same bytes, but an older library may not know them
         raise CheckpointError(f"{reference['file']}: {error}") from error
+    if (found := _metadata(data)) != {key: str(value) for key, value in asdict(position).items()}:
+        raise CheckpointError(f"{reference['file']}: written at {found or 'no known epoch'}, needed {position}")
+    return state
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Texts in the header of a file: eight bytes of its length, then JSON."""
+    length = int.from_bytes(data[:8], "little")
+    texts: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    return texts

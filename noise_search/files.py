@@ -8,6 +8,8 @@ from pathlib import Path
 
 from noise_search.errors import CallerError
 
+UNFINISHED = "tmp"  # what the name of a file begins with until it is moved to its place
+
 
 def write_whole(path: str | Path, data: bytes, what: str) -> None:
     """Write a file beside its place and move it there.
@@ -22,7 +24,9 @@ def write_whole(path: str | Path, data: bytes, what: str) -> None:
     """
     target = Path(path)
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=target.suffix, delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=UNFINISHED, suffix=target.suffix, delete=False
+        ) as file:
             temporary = Path(file.name)
             try:
                 file.write(data)

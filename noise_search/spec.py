@@ -218,7 +218,7 @@ class BudgetSpec:
 
     Args:
         trials: That are asked.
-        minutes: After which nothing more is started, of training over all runs of the sweep; None for no limit.
+        minutes: After which no job is started, of jobs over all runs of the sweep; None for no limit.
         seeds: With which every trial is trained; its scores are the means.
     """
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
-from noise_search.checkpoints import CheckpointError, fingerprint, read_checkpoint, write_checkpoint
+from noise_search.checkpoints import CheckpointError, Position, fingerprint, read_checkpoint, write_checkpoint
 
 CPU = torch.device("cpu")
 PLACE = fingerprint("fused", CPU)
+POSITION = Position(epoch=3, steps_per_epoch=10)
 STATE = {
     "parameters/weight": torch.tensor([[1.0, -2.5], [float("nan"), 1e-40]]),
     "buffers/count": torch.tensor(3),
@@ -19,11 +22,11 @@ STATE = {
 
 
 def write(folder: Path, name: str = "7-0-3") -> dict[str, str]:
-    return write_checkpoint(folder, name, STATE, PLACE)
+    return write_checkpoint(folder, name, STATE, PLACE, POSITION)
 
 
 def test_a_state_comes_back_bit_by_bit(tmp_path: Path) -> None:
-    found = read_checkpoint(tmp_path, write(tmp_path), PLACE)
+    found = read_checkpoint(tmp_path, write(tmp_path), PLACE, POSITION)
     assert found.keys() == STATE.keys()
     for key, value in STATE.items():
         assert found[key].dtype == value.dtype
@@ -53,7 +56,7 @@ def _flip(path: Path) -> None:
 
 
 def _replace(path: Path) -> None:
-    write_checkpoint(path.parent, path.stem, {"alive": torch.tensor(False)}, PLACE)
+    write_checkpoint(path.parent, path.stem, {"alive": torch.tensor(False)}, PLACE, POSITION)
 
 
 @pytest.mark.parametrize("damage", [_delete, _cut, _flip, _replace])
@@ -61,12 +64,26 @@ def test_a_file_that_is_not_what_was_written_is_refused(damage: Callable[[Path],
     reference = write(tmp_path)
     damage(tmp_path / reference["file"])
     with pytest.raises(CheckpointError, match=r"7-0-3\.safetensors"):
-        read_checkpoint(tmp_path, reference, PLACE)
+        read_checkpoint(tmp_path, reference, PLACE, POSITION)
 
 
 def test_a_state_made_in_another_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"made fused on .*, needed looped on"):
-        read_checkpoint(tmp_path, write(tmp_path), fingerprint("looped", CPU))
+        read_checkpoint(tmp_path, write(tmp_path), fingerprint("looped", CPU), POSITION)
+
+
+@pytest.mark.parametrize("other", [Position(4, 10), Position(3, 11)], ids=["epoch", "steps"])
+def test_a_state_of_another_position_is_refused(other: Position, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"written at .*'epoch': '3'.*, needed Position"):
+        read_checkpoint(tmp_path, write(tmp_path), PLACE, other)
+
+
+def test_a_file_that_does_not_say_its_position_is_refused(tmp_path: Path) -> None:
+    data = save({"alive": torch.tensor(True)})
+    (tmp_path / "old.safetensors").write_bytes(data)
+    reference = {"file": "old.safetensors", "sha256": hashlib.sha256(data).hexdigest(), "place": PLACE}
+    with pytest.raises(CheckpointError, match="no known epoch"):
+        read_checkpoint(tmp_path, reference, PLACE, POSITION)
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:

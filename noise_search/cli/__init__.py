@@ -146,7 +146,7 @@ def _preview(options: argparse.Namespace, rest: Sequence[str]) -> int:
     from noise_search.commands import preview_of
 
     with store_variable(options.store):
-        found = [preview_of(config) for config in configurations(rest, "noise-search sweep")]
+        found = [preview_of(config, store=options.store) for config in configurations(rest, "noise-search sweep")]
     if options.json:
         made = [one.to_mapping() for one in found]
         print_json(made[0] if len(made) == 1 else made)

@@ -146,12 +146,15 @@ def print_preview(found: Preview) -> None:
     print_table([{"parameter": name, "searched": values} for name, values in found.parameters.items()])
     print(f"sweep:    {found.name}")
     print(f"trials:   {found.trials}, and {found.controls} controls, each with {_plural(found.seeds, 'seed')}")
+    if found.ended or found.waiting:
+        spent = _duration(found.seconds_spent)
+        print(f"so far:   {found.ended} trials ended, {found.waiting} wait, after {spent}; what follows is left")
     print(f"rungs:    {_rungs_text(found.rungs)}")
     print(f"epochs:   {found.epochs_expected:,} expected, {found.epochs_at_most:,} at most, over all of them")
     print(f"training: {found.train_mode}, scoring: {found.score_mode}")
     print(f"time:     about {_duration(found.seconds_expected)} here, from timing a few steps")
     if found.minutes is not None:
-        print(f"limit:    {found.minutes:g} minutes of training, after which nothing more is started (budget.minutes)")
+        print(f"limit:    {found.minutes:g} minutes over all runs, after which no job is started (budget.minutes)")
 
 
 def _rungs_text(rungs: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ _LOOK_SECONDS = 0.2
 def stop(name: str, *, store: str | Path | None = None, wait_seconds: float = WAIT_SECONDS) -> Stopped:
     """Ask the driver of a sweep to stop, and wait until it has.
 
-    It looks every second while it trains, loses the job under way, and leaves a sweep that can be continued.
+    It looks about every second while it trains, loses the job under way, and leaves a sweep that can be continued.
 
     Args:
         name: Of the sweep.

@@ -25,7 +25,7 @@ class Executor(Protocol):
         """Seconds by the clock that training is timed with."""
 
     def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
-        """Results in slot order; `on_epoch` is told of finished member-epochs as they come."""
+        """Results in slot order; `on_epoch` is told of finished member-epochs as they come, now and then of none."""
 
 
 __all__ = ["Executor", "InlineExecutor", "SimulatedExecutor"]

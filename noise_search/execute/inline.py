@@ -35,5 +35,5 @@ class InlineExecutor:
         return time.monotonic()
 
     def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
-        """Train and score a job; `on_epoch` is told of finished member-epochs as they come."""
+        """Train and score a job; `on_epoch` is told of finished member-epochs, and every second of none."""
         return run_from_checkpoints(job, self._workbench, on_epoch)

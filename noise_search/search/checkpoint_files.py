@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from noise_search.checkpoints import SUFFIX
+from noise_search.files import UNFINISHED
 from noise_search.search.board import NO_NOISE_CONTROL, Seat
 from noise_search.search.working import Work
 from noise_search.store import FINAL_STATES
@@ -26,3 +28,9 @@ def forget_checkpoints(work: Work, seats: Sequence[Seat]) -> None:
         for path in folder.glob(f"{seat.id}-*{SUFFIX}"):
             if path.name not in needed:
                 path.unlink(missing_ok=True)
+
+
+def forget_unfinished(folder: Path) -> None:
+    """Delete the files that a driver was writing when it was killed."""
+    for path in folder.glob(f"{UNFINISHED}*{SUFFIX}"):
+        path.unlink(missing_ok=True)

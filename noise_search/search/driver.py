@@ -24,14 +24,14 @@ from typing import Protocol
 from noise_search.policy import Policy, policy_to_list
 from noise_search.search.asking import random_policies
 from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
-from noise_search.search.checkpoint_files import forget_checkpoints
+from noise_search.search.checkpoint_files import forget_checkpoints, forget_unfinished
 from noise_search.search.mirroring import member_entries
 from noise_search.search.opening import OpenSweep, unmirrored
 from noise_search.search.outcomes import Reference, refuse_diverged
 from noise_search.search.space import Stored, constant_policies, policy_of
 from noise_search.search.stopping import Verdict, judge, rung_epochs
 from noise_search.search.telling import show_waiting, tell_finished
-from noise_search.search.working import Work, end, work_on
+from noise_search.search.working import Work, end, out_of_time, work_on
 from noise_search.store import FINAL_STATES, NewMember, OutboxEntry
 
 STOP_POLL_SECONDS = 1.0
@@ -76,7 +76,7 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
         work_on(work, seats)
         show_waiting(opened, seats)
         forget_checkpoints(work, seats)
-    if not _out_of_time(opened):
+    if not out_of_time(opened):
         _stop_the_rest(work)
 
 
@@ -109,6 +109,7 @@ def refuse_to_go_on(opened: OpenSweep) -> None:
 
 def _recover(opened: OpenSweep) -> None:
     opened.writer.abandon_running_jobs()
+    forget_unfinished(opened.checkpoint_folder)
     known = {member.number for member in opened.store.members(opened.sweep.id)}
     opened.writer.add_members(
         [
@@ -163,24 +164,19 @@ def _next(work: Work) -> list[Seat]:
     opened, board, batch = work.opened, work.board, work.opened.spec.sampler.batch
     refuse_to_go_on(opened)
     refuse_diverged(opened.spec, board.control())
+    if out_of_time(opened):
+        return []
     if _is_cut_short(work):
         _ask(work)
     if due := board.due():
         controls = [seat for seat in due if seat.control is not None]
         return controls or due
-    if _out_of_time(opened):
-        return []
     if going_on := _promote(work, at_least=batch):
         return going_on
     if len(opened.study) < opened.spec.budget.trials:
         _ask(work)
         return board.due()
     return _promote(work, at_least=1)
-
-
-def _out_of_time(opened: OpenSweep) -> bool:
-    minutes = opened.spec.budget.minutes
-    return minutes is not None and opened.store.sweep(opened.sweep.name).seconds >= 60 * minutes
 
 
 def _promote(work: Work, *, at_least: int) -> list[Seat]:

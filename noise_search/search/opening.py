@@ -88,6 +88,32 @@ def _refuse_unsuited(spec: SweepSpec) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What earlier runs of a sweep have left: its members, and the epochs that each has trained."""
+
+    sweep: SweepRecord
+    members: list[MemberRecord]
+    reached: dict[int, int]
+
+
+def earlier(plan: Plan, location: Location) -> Earlier | None:
+    """What there is of a sweep; nothing changes.
+
+    Raises:
+        CallerError: When the name is another search's.
+    """
+    if not is_current(location):
+        return None
+    with open_store(location, create=False) as store:
+        sweep = store.find_sweep(plan.name)
+        if sweep is None:
+            return None
+        refuse_another(sweep, plan.identity)
+        found = sorted((row.epoch, row.member_id) for row in store.rung_scores(sweep.id))
+        return Earlier(sweep, store.members(sweep.id), {member_id: epoch for epoch, member_id in found})
+
+
 def finished(plan: Plan, location: Location) -> SweepRecord | None:
     """The sweep's record when it is there, complete to the total, and all of it is in the mirror.
 
@@ -130,7 +156,7 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
                 sweep = _resolve(store, writer, sweep, plan, workbench)
                 study = _study(store, sweep, plan)
                 mirror = _start_mirror(store, writer, sweep, spec, location)
-                executor = InlineExecutor(workbench, *_modes(sweep))
+                executor = InlineExecutor(workbench, *modes_of(sweep))
                 try:
                     folder = checkpoint_folder(location, sweep.name)
                     yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
@@ -181,15 +207,21 @@ def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workb
     writer.update_sweep(state="running", budget_trials=spec.budget.trials, finished_at=None, stop_requested=False)
     if sweep.train_mode is None:
         train = spec.train
-        width = min(spec.driver.cohort, max(spec.sampler.batch, 1 + spec.controls.constants + spec.controls.random))
-        mode, score_mode = resolve_modes(workbench, train.mode, train.score_mode, width=width)
+        mode, score_mode = resolve_modes(workbench, train.mode, train.score_mode, width=widest_job(spec))
         writer.update_sweep(
             train_mode=mode, score_mode=score_mode, bitwise=mode == "looped" or slots_are_bitwise(workbench)
         )
     return store.sweep(sweep.name)
 
 
-def _modes(sweep: SweepRecord) -> tuple[Resolved, Resolved]:
+def widest_job(spec: SweepSpec) -> int:
+    """Slots of the widest job of a sweep: what its modes are chosen for."""
+    members = max(spec.sampler.batch, 1 + spec.controls.constants + spec.controls.random)
+    return min(spec.driver.cohort, members * spec.budget.seeds)
+
+
+def modes_of(sweep: SweepRecord) -> tuple[Resolved, Resolved]:
+    """Modes that a sweep has settled on."""
     return cast(Resolved, sweep.train_mode), cast(Resolved, sweep.score_mode)
 
 

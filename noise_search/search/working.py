@@ -1,14 +1,16 @@
 """Work on due members: jobs, what becomes of their results, and jobs that fail.
 
 A job that fails is split in two, and its halves again, until the culprit is alone: only failing alone uses up its
-attempts. Where memory ran out, later jobs have half the width too.
+attempts. Where memory ran out, later jobs have half the slots of the one that failed, unless it ran out for a trial
+alone, too: then it was that trial, and the others keep their width.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -27,11 +29,34 @@ from noise_search.training import Job, Member, Result
 
 _log = logging.getLogger(__name__)
 _SHOWN_ERROR = 300  # characters
+_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
 OnEpoch = Callable[[int], None]
 
 
 class LostResultError(RuntimeError):
     """A job ended without the result of each of its slots."""
+
+
+@dataclass(slots=True)
+class _Telling:
+    """Tells of a job's finished member-epochs, and counts them; where that fails, no trial is to blame."""
+
+    on_epoch: OnEpoch
+    epochs: int = 0
+    error: Exception | None = None
+
+    def __call__(self, epochs: int) -> None:
+        self.epochs += epochs
+        try:
+            self.on_epoch(epochs)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def raise_its_own(self) -> None:
+        """Raise what came from telling, if that is what ended the job."""
+        if self.error is not None:
+            raise self.error
 
 
 @dataclass(slots=True)
@@ -65,8 +90,14 @@ def training_seeds(spec: SweepSpec) -> tuple[int, ...]:
     return (spec.seed, *more)
 
 
+def out_of_time(opened: OpenSweep) -> bool:
+    """Whether `budget.minutes` is used up, so that no job is to be started any more."""
+    minutes = opened.spec.budget.minutes
+    return minutes is not None and opened.store.sweep(opened.sweep.name).seconds >= 60 * minutes
+
+
 def work_on(work: Work, seats: Sequence[Seat]) -> None:
-    """Bring members one rung further: those that stand at the same one together."""
+    """Bring members one rung further, as long as there is time: those that stand at the same one together."""
     for epoch in dict.fromkeys(seat.reached for seat in seats):
         group = [seat for seat in seats if seat.reached == epoch]
         to_epoch = work.board.after(epoch)
@@ -78,7 +109,7 @@ def work_on(work: Work, seats: Sequence[Seat]) -> None:
 
 def _run_all(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
     left = list(seats)
-    while left:
+    while left and not out_of_time(work.opened):
         width = max(1, work.width // len(work.seeds))
         _run(work, left[:width], from_epoch, to_epoch)
         left = left[width:]
@@ -89,13 +120,17 @@ def _run(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> N
     opened = work.opened
     ids = [seat.id for seat in seats]
     job_id = opened.writer.start_job(ids, from_epoch=from_epoch, to_epoch=to_epoch, seeds=work.seeds)
-    started, clock = datetime.now(UTC), opened.executor.now()
+    started, clock, telling = datetime.now(UTC), opened.executor.now(), _Telling(work.on_epoch)
     try:
-        job = _job(work, seats, from_epoch, to_epoch)
-        results = _one_a_slot(job, opened.executor.run(job, work.on_epoch))
+        results = _train(work, _job(work, seats, from_epoch, to_epoch), telling)
     except Exception as error:
-        _after_failure(work, seats, job_id, error)
+        telling.raise_its_own()
+        width, alone = work.width, _out_of_memory_alone(seats)
+        _after_failure(work, seats, job_id, error, telling.epochs, opened.executor.now() - clock)
         _run_halves(work, seats, from_epoch, to_epoch)
+        if _out_of_memory_alone(seats) > alone:
+            work.width = width
+            _log.warning("memory ran out for a trial alone, too: jobs have %d slots again", width)
         return
     going_on = [seat.id for seat in seats if seat.reached]
     earlier = opened.store.results(opened.sweep.id, member_ids=going_on) if going_on else []
@@ -109,6 +144,13 @@ def _run(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> N
         seconds=opened.executor.now() - clock,
     )
     _note(work, seats, rows)
+
+
+def _train(work: Work, job: Job, telling: _Telling) -> list[Result]:
+    """Results of a job in slot order; of a member with more seeds than there are slots in several turns."""
+    slots = range(0, len(job.members), work.width)
+    parts = [replace(job, members=job.members[first : first + work.width]) for first in slots]
+    return _one_a_slot(job, [result for part in parts for result in work.opened.executor.run(part, telling)])
 
 
 def _job(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> Job:
@@ -200,18 +242,33 @@ def _note(work: Work, seats: Sequence[Seat], rows: Sequence[NewResult]) -> None:
 # --- jobs that fail ---
 
 
-def _after_failure(work: Work, seats: Sequence[Seat], job_id: int, error: Exception) -> None:
-    """Store that a job has failed; a member that failed alone too often is given up."""
+def _after_failure(
+    work: Work, seats: Sequence[Seat], job_id: int, error: Exception, epochs: int, seconds: float
+) -> None:
+    """Store that a job has failed, and what it cost; who was alone in it is to blame."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_ERROR]
-    alone = seats[0] if len(seats) == 1 else None
-    kind = _kind(error)
-    work.opened.writer.fail_job(job_id, reason, kind=kind, blamed=None if alone is None else alone.id)
-    if kind == "memory" and work.width > 1:
-        work.width = max(1, work.width // 2)
+    kind, slots = _kind(error), min(len(seats) * len(work.seeds), work.width)
+    can_be_split = len(seats) > 1 or (kind == "memory" and slots > 1)
+    alone = None if can_be_split else seats[0]
+    work.opened.writer.fail_job(
+        job_id,
+        reason,
+        kind=kind,
+        blamed=None if alone is None else alone.id,
+        epochs_trained=epochs,
+        seconds=seconds,
+    )
+    if kind == "memory" and slots > 1:
+        work.width = math.ceil(slots / 2)
         _log.warning("memory ran out: jobs have %d slots from now on", work.width)
     if alone is None:
-        _log.warning("a job of %d trials failed and is split: %s", len(seats), reason)
-        return
+        _log.warning("a job of %d slots failed and is split: %s", len(seats) * len(work.seeds), reason)
+    else:
+        _blame(work, alone, kind, reason, error)
+
+
+def _blame(work: Work, alone: Seat, kind: str, reason: str, error: Exception) -> None:
+    """Count a failure of a member alone, and give it up after too many."""
     alone.attempts[kind] = alone.attempts.get(kind, 0) + 1
     given_up = alone.attempts[kind] > getattr(work.opened.spec.driver.retries, kind)
     if given_up and alone.control == NO_NOISE_CONTROL:
@@ -225,7 +282,7 @@ def _after_failure(work: Work, seats: Sequence[Seat], job_id: int, error: Except
 
 def _run_halves(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
     if len(seats) == 1:
-        if seats[0].state == "waiting":
+        if seats[0].state == "waiting" and not out_of_time(work.opened):
             _run(work, seats, from_epoch, to_epoch)
         return
     middle = len(seats) // 2
@@ -233,8 +290,15 @@ def _run_halves(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: in
         _run_all(work, half, from_epoch, to_epoch)
 
 
+def _out_of_memory_alone(seats: Sequence[Seat]) -> int:
+    """How often memory has run out for one of them with nothing else in its job."""
+    return sum(seat.attempts.get("memory", 0) for seat in seats)
+
+
 def _kind(error: Exception) -> Literal["error", "memory", "lost"]:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    # On a CPU torch has no class of its own for it.
+    says_so = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+    if says_so or isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "memory"
     return "lost" if isinstance(error, LostResultError) else "error"
 

@@ -21,7 +21,7 @@ class SweepRecord:
         budget_trials: Total of searched trials.
         stop_requested: Whether somebody asked its driver to stop.
         created_at, finished_at: In UTC.
-        seconds: Sum over its finished jobs.
+        seconds: Sum over its jobs that are done or failed; what was given up within a job is not counted.
         importance: Of its knobs when it last reached its total; None before, and of few trials.
     """
 
@@ -173,7 +173,7 @@ class JobRecord:
         from_epoch, to_epoch: Epochs before and after.
         state: `running`, `done`, `abandoned` or `failed`.
         started_at, finished_at: In UTC.
-        epochs_trained, samples_scored: Summed over members.
+        epochs_trained, samples_scored: Summed over members; of a failed job the epochs that are known.
         error: Why it failed.
     """
 

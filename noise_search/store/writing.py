@@ -139,18 +139,31 @@ class Writer:
             self._add_results(session, results)
             self._enqueue(session, outbox)
 
-    def fail_job(self, job_id: int, error: str, *, kind: str, blamed: int | None = None) -> None:
-        """Record that a running job has failed; its members wait again.
+    def fail_job(
+        self,
+        job_id: int,
+        error: str,
+        *,
+        kind: str,
+        blamed: int | None = None,
+        epochs_trained: int = 0,
+        seconds: float = 0.0,
+    ) -> None:
+        """Record that a running job has failed, and what it cost; its members wait again.
 
         Args:
             job_id: Of the job.
             error: What it said.
             kind: What went wrong, in a word.
             blamed: Member that failed alone, of which a failure of this kind is counted.
+            epochs_trained: Member-epochs before it failed, as far as they are known.
+            seconds: Until it failed.
         """
         with self._transaction() as session:
             job = self._running_job(session, job_id)
             job.state, job.finished_at, job.error = "failed", datetime.now(UTC), error
+            job.epochs_trained = epochs_trained
+            session.get_one(SweepRow, self.sweep_id).seconds += seconds
             _make_wait(session, _slots(session, [job_id]))
             if blamed is not None:
                 row = self._members(session, [blamed])[blamed]

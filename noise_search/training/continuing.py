@@ -8,7 +8,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from noise_search.checkpoints import CheckpointError, Reference, fingerprint, read_checkpoint, write_checkpoint
+from noise_search.checkpoints import (
+    CheckpointError,
+    Position,
+    Reference,
+    fingerprint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from noise_search.training.job import Job, Member, Result, Workbench
 from noise_search.training.loop import Progress, run_job
 from noise_search.training.state import in_order
@@ -24,41 +31,53 @@ def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> 
     Args:
         job: Members in slot order, and the epochs to train.
         workbench: Data, model and yardstick.
-        on_epoch: Told how many member-epochs of the job were just finished.
+        on_epoch: Told how many member-epochs of the job were just finished; of what is trained again 0, every time.
     """
     place = fingerprint(workbench.setup.mode, workbench.device)
     folder = None if job.folder is None else Path(job.folder)
-    found = [_read(member, folder, place, workbench) for member in job.members]
+    before, after = (Position(epoch, workbench.steps_per_epoch) for epoch in (job.from_epoch, job.to_epoch))
+    found = [_read(member, folder, place, before, workbench) for member in job.members]
     lost = [slot for slot, state in enumerate(found) if state is None] if job.from_epoch else []
     if lost:
         again = Job(tuple(job.members[slot] for slot in lost), 0, job.from_epoch)
-        for slot, state in zip(lost, run_job(again, workbench)[1], strict=True):
+        for slot, state in zip(lost, _train_again(again, workbench, on_epoch), strict=True):
             found[slot] = state
     states = [state for state in found if state is not None] if job.from_epoch else None
-    results, after = run_job(job, workbench, states, on_epoch=on_epoch)
-    kept = [_write(member, job, state, folder, place) for member, state in zip(job.members, after, strict=True)]
+    results, ended = run_job(job, workbench, states, on_epoch=on_epoch)
+    kept = [
+        _write(member, state, folder if job.keep else None, place, after)
+        for member, state in zip(job.members, ended, strict=True)
+    ]
     return [
         replace(result, checkpoint=reference, retrained=job.from_epoch if slot in lost else 0)
         for slot, (result, reference) in enumerate(zip(results, kept, strict=True))
     ]
 
 
-def _read(member: Member, folder: Path | None, place: str, workbench: Workbench) -> dict[str, Tensor] | None:
+def _train_again(job: Job, workbench: Workbench, on_epoch: Progress) -> list[dict[str, Tensor]]:
+    return run_job(job, workbench, on_epoch=lambda _: on_epoch(0))[1]
+
+
+def _read(
+    member: Member, folder: Path | None, place: str, position: Position, workbench: Workbench
+) -> dict[str, Tensor] | None:
     if member.checkpoint is None or folder is None:
         return None
     try:
-        state = read_checkpoint(folder, member.checkpoint, place)
+        state = read_checkpoint(folder, member.checkpoint, place, position)
     except CheckpointError as error:
         _log.warning("a trial is trained again from its start: %s", error)
         return None
     return {key: value.to(workbench.device) for key, value in in_order(state, workbench.model).items()}
 
 
-def _write(member: Member, job: Job, state: dict[str, Tensor], folder: Path | None, place: str) -> Reference | None:
-    if folder is None or not job.keep:
+def _write(
+    member: Member, state: dict[str, Tensor], folder: Path | None, place: str, position: Position
+) -> Reference | None:
+    if folder is None:
         return None
     try:
-        return write_checkpoint(folder, f"{member.name}-{member.seed}-{job.to_epoch}", state, place)
+        return write_checkpoint(folder, f"{member.name}-{member.seed}-{position.epoch}", state, place, position)
     except CheckpointError as error:
         _log.warning("no checkpoint, so that the trial may have to be trained again: %s", error)
         return None

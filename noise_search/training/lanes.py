@@ -8,9 +8,10 @@ a model of its own: nothing that a lane computes depends on the others.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ from noise_search.training.threads import cpu_threads
 Report = Callable[[int], None]
 Bench = TypeVar("Bench")
 Found = TypeVar("Found")
+NEWS_SECONDS = 1.0
 
 
 class _StoppedError(Exception):
@@ -36,15 +38,30 @@ def run_in_lanes(
             0 where it has finished none, because only there does it end when it is to stop.
         benches: One for each lane, in which torch has one thread. A single one runs the tasks in turn, in the caller's
             thread and with all that torch has there.
-        on_epoch: Called in the caller's thread, not with 0.
+        on_epoch: Called in the caller's thread; with 0 where there was no news for a second, so that it can look
+            whether to go on.
 
     Raises:
         Exception: Of the first task that failed, or what interrupted the caller: the other lanes end at their next
             report.
     """
     if len(benches) == 1:
-        return [task(benches[0], lambda epochs: on_epoch(epochs) if epochs else None) for task in tasks]
+        report = _sparing(on_epoch)
+        return [task(benches[0], report) for task in tasks]
     return _Lanes(tasks, benches, on_epoch).run()
+
+
+def _sparing(on_epoch: Report) -> Report:
+    """The same, but with 0 only where it was not called for a second."""
+    called = time.monotonic()
+
+    def report(epochs: int) -> None:
+        nonlocal called
+        if epochs or time.monotonic() - called >= NEWS_SECONDS:
+            called = time.monotonic()
+            on_epoch(epochs)
+
+    return report
 
 
 class _Lanes(Generic[Bench, Found]):
@@ -79,7 +96,10 @@ class _Lanes(Generic[Bench, Found]):
 
     def _listen(self, running: int) -> None:
         while running:
-            news = self._news.get()
+            try:
+                news = self._news.get(timeout=NEWS_SECONDS)
+            except Empty:
+                news = 0
             if isinstance(news, int):
                 self._on_epoch(news)
             else:

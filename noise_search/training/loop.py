@@ -59,7 +59,8 @@ def run_job(
         job: Members in slot order, and the epochs to train.
         workbench: Data, model and yardstick.
         states: State of each member after `job.from_epoch` epochs; None starts from initial weights.
-        on_epoch: Told how many member-epochs were just finished.
+        on_epoch: Told how many member-epochs were just finished, and in between, every second or so, of 0: what it
+            raises ends the training.
 
     Returns:
         Results and states, in slot order.

@@ -56,6 +56,27 @@ def test_a_lost_checkpoint_costs_training_again_and_changes_no_number(mode: Reso
     assert sum(epochs) == 4
 
 
+def test_a_checkpoint_of_another_epoch_costs_training_again_and_changes_no_number(tmp_path: Path) -> None:
+    whole, _ = run_job(Job(FOUR, 0, 2), bench("mlp", "looped"))
+    later = run_from_checkpoints(Job(FOUR, 0, 2, str(tmp_path), keep=True), bench("mlp", "looped"), lambda _: None)
+    again = second_half(tmp_path, "looped", later)
+    assert [one.retrained for one in again] == [1, 1, 1, 1]
+    assert numbers(again) == numbers(whole)
+
+
+def test_training_again_can_be_stopped_and_moves_no_progress(tmp_path: Path) -> None:
+    found = first_half(tmp_path, "looped")
+    for file in tmp_path.iterdir():
+        file.unlink()
+
+    def stop(epochs: int) -> None:
+        raise KeyboardInterrupt(epochs)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        second_half(tmp_path, "looped", found, stop)
+    assert caught.value.args == (0,)
+
+
 def test_without_being_asked_nothing_is_written(tmp_path: Path) -> None:
     results = run_from_checkpoints(Job(FOUR, 0, 2, str(tmp_path)), bench("mlp", "fused"), lambda _: None)
     assert all(result.checkpoint is None for result in results)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from noise_search.training.lanes import run_in_lanes
+from noise_search.training.lanes import NEWS_SECONDS, run_in_lanes
 
 Report = Callable[[int], None]
 PATIENCE = 30.0
@@ -72,10 +72,26 @@ def test_every_report_reaches_the_callers_thread(lanes: int) -> None:
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
-def test_a_report_of_nothing_finished_is_not_passed_on(lanes: int) -> None:
+def test_a_report_of_nothing_finished_is_not_passed_on_at_once(lanes: int) -> None:
     heard: list[int] = []
     run_in_lanes([lambda _bench, report: report(0)] * 2, ["bench"] * lanes, heard.append)
     assert heard == []
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_the_caller_hears_of_long_tasks_every_second_and_can_end_them(lanes: int) -> None:
+    heard: list[int] = []
+
+    def look(epochs: int) -> None:
+        heard.append(epochs)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_in_lanes([silent] * 2, ["bench"] * lanes, look)
+    assert heard == [0, 0]
+    assert 2 * NEWS_SECONDS <= time.monotonic() - started < PATIENCE
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
@@ -88,6 +104,14 @@ def test_a_lane_that_is_to_stop_ends_at_its_next_report(epochs: int) -> None:
 
     with pytest.raises(ZeroDivisionError, match="of this task"):
         run_in_lanes([work, failing], ["left", "right"], lambda _: None)
+
+
+def silent(_bench: str, report: Report) -> None:
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        report(0)
+        time.sleep(0.001)
+    raise AssertionError("nobody stopped this lane")
 
 
 def endless(_bench: str, report: Report) -> None:
