@@ -11,6 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from sweep_examples import spec
+
+from noise_search.execute import InlineExecutor
+from noise_search.execute.simulated import noisy_curves
+from noise_search.policy import Policy, Term
+from noise_search.training import Job, Member, Setup, make_workbench
 
 SCRIPTS = Path(__file__).resolve().parent.parent.parent / "scripts"
 
@@ -91,6 +97,19 @@ def test_a_simulated_sweep_is_split_into_its_sampler_and_the_rest() -> None:
     found = driver.run(driver.Size(4, "random", 1), "pareto_halving", 0)
     assert found["driver_and_store"] > 0
     assert found["sampler"] > 0
+
+
+def test_simulated_jobs_of_the_driver_benchmark_find_what_real_ones_do() -> None:
+    one = spec("train.score_every=1")
+    bench = make_workbench(Setup(one.data, one.model, one.optimizer, one.train, one.suite, "looped", "looped"))
+    job = Job((Member("1", Policy((Term("inputs", "gaussian", 0.3),)), 0), Member("2", Policy(), 0)), 0, 2)
+    kinds = {kind.name: len(kind.strengths) for kind in one.suite.kinds}
+    simulated = script("bench_driver").FullRows(noisy_curves(0, epochs=2), kinds)
+    real = InlineExecutor(bench, "looped", "looped")
+    for ours, theirs in zip(simulated.run(job, lambda _: None), real.run(job, lambda _: None), strict=True):
+        assert [row.keys() for row in ours.history] == [row.keys() for row in theirs.history]
+        assert (ours.scores.keys(), ours.cells.keys()) == (theirs.scores.keys(), theirs.cells.keys())
+        assert ours.correct.keys() == theirs.correct.keys()
 
 
 def test_a_proposal_by_tpe_can_be_timed() -> None:
