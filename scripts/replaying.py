@@ -19,6 +19,7 @@ from noise_search.spec import SweepSpec
 from noise_search.store import locate, open_store
 from noise_search.store.tables import decoded
 
+FRONTS = ("front", "front_stopped", "front_of_volume", "front_of_volume_stopped")
 Run = dict[str, Any]
 
 
@@ -30,10 +31,14 @@ def volume(run: Run, epochs: int, numbers: Collection[int] | None = None) -> flo
         epochs: Of the whole training.
         numbers: Only these trials; None for all.
     """
-    control = next(member for member in run["members"] if member["control"] == "no_noise")
-    complete = [trial for trial in trials_of(run) if trial["state"] == "complete"]
-    points = [_end(trial, epochs) for trial in complete if numbers is None or trial["number"] in numbers]
-    return front_hypervolume(points, _end(control, epochs))
+    ends, control = _ends(run, epochs), next(one for one in run["members"] if one["control"] == "no_noise")
+    return front_hypervolume(
+        [end for number, end in ends.items() if numbers is None or number in numbers], _end(control, epochs)
+    )
+
+
+def _ends(run: Run, epochs: int) -> dict[int, tuple[float, float]]:
+    return {trial["number"]: _end(trial, epochs) for trial in trials_of(run) if trial["state"] == "complete"}
 
 
 def _end(member: Run, epochs: int) -> tuple[float, float]:
@@ -101,17 +106,23 @@ def recording(member: Run) -> Recording:
 
 
 def survival(run: Run, replayed: Replayed, epochs: int) -> dict[str, Any]:
-    """What a rule keeps of the front of a whole search, and which of its trials it stops, by shape and by reason."""
-    states, trials = replayed.states, trials_of(run)
-    ends = {trial["number"]: _end(trial, epochs) for trial in trials if trial["state"] == "complete"}
+    """What a rule keeps of the front of a whole search, and which of its trials it stops, by shape and by reason.
+
+    Some of a front may cost too much clean accuracy, or add too little robustness, to have any hypervolume: what it has
+    is counted apart, as `front_of_volume`.
+    """
+    states, ends = replayed.states, _ends(run, epochs)
     best = set(pareto(list(ends.values())))
     on_front = [number for number, end in ends.items() if end in best]
     lost = [number for number in on_front if states[number] != "complete"]
     complete = [number for number, state in states.items() if state == "complete"]
-    shapes = {trial["number"]: shape(policy_from_list(trial["policy"])) for trial in trials}
+    of_volume = [number for number in on_front if volume(run, epochs, [number]) > 0]
+    shapes = {trial["number"]: shape(policy_from_list(trial["policy"])) for trial in trials_of(run)}
     return {
         "front": len(on_front),
         "front_stopped": len(lost),
+        "front_of_volume": len(of_volume),
+        "front_of_volume_stopped": len(set(of_volume) & set(lost)),
         "front_by_shape": dict(Counter(shapes[number] for number in on_front)),
         "front_stopped_by_shape": dict(Counter(shapes[number] for number in lost)),
         "front_stopped_because": dict(Counter(_because(replayed.reasons[number]) for number in lost)),
@@ -130,7 +141,7 @@ def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of several replays, what became of all their fronts, and what the rule alone keeps and trains."""
     counts = ("front_by_shape", "front_stopped_by_shape", "front_stopped_because")
     return {
-        **{key: sum(one[key] for one in found) for key in ("front", "front_stopped")},
+        **{key: sum(one[key] for one in found) for key in FRONTS},
         **{key: dict(sum((Counter(one[key]) for one in found), Counter())) for key in counts},
         "replayed_hypervolume_kept": spread([one["hypervolume_kept"] for one in found]),
         "replayed_share_of_epochs": spreads([one["share_of_epochs"] for one in found]),
@@ -150,7 +161,8 @@ def verdict(found: Mapping[str, Any], how: str) -> str:
     kept, epochs = found["replayed_hypervolume_kept"], found["replayed_share_of_epochs"]["all_members"]
     return (
         f"{how}, the rule stops {found['front_stopped']} of {found['front']} trials of the fronts of whole searches "
-        f"({by_shape}), and keeps {100 * kept['median']:.0f} % of their hypervolume "
+        f"({by_shape}), of those with any hypervolume {found['front_of_volume_stopped']} of {found['front_of_volume']}, "
+        f"and keeps {100 * kept['median']:.0f} % of the hypervolume "
         f"with {100 * epochs['median']:.0f} % of the epochs"
     )
 

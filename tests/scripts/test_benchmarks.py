@@ -219,6 +219,7 @@ def test_what_a_rule_stops_of_the_front_is_counted_by_shape_and_reason() -> None
     found = survival(["stopped", "complete", "stopped", "infeasible"], reasons, 7)
     assert (found["front"], found["front_stopped"]) == (2, 1)
     assert found["front_by_shape"] == {"falling": 1, "level": 1}
+    assert (found["front_of_volume"], found["front_of_volume_stopped"]) == (2, 1)
     assert found["front_stopped_by_shape"] == {"falling": 1}
     assert found["front_stopped_because"] == {"overuse": 1}
 
@@ -228,6 +229,15 @@ def test_the_hypervolume_that_a_rule_keeps_is_that_of_the_trials_it_lets_complet
     found = survival(["stopped", "complete", "stopped", "infeasible"], {0: "place 2", 2: "place 3"}, 7)
     assert found["hypervolume_kept"] == pytest.approx((0.15 * 0.1) / (0.05 * 0.2 + 0.1 * 0.1))
     assert survival(["complete"] * 3 + ["infeasible"], {}, 10)["hypervolume_kept"] == 1.0
+
+
+def test_trials_of_the_front_that_have_no_hypervolume_are_counted_apart() -> None:
+    costly = member(1, 0.74, 0.9)  # more than 0.05 of clean accuracy under the control
+    replaying = import_module("replaying")
+    run = searched(member(None, 0.8, 0.6), FALLING, costly)
+    found = replaying.survival(run, replaying.Replayed({0: "complete", 1: "stopped"}, {1: "overuse: x"}, 5), 2)
+    assert [found[key] for key in replaying.FRONTS] == [2, 1, 1, 0]
+    assert found["hypervolume_kept"] == 1.0
 
 
 def test_epochs_are_shared_out_with_controls_and_without() -> None:
@@ -244,8 +254,14 @@ def test_the_verdict_sums_the_fronts_of_several_searches() -> None:
     assert summed["front_stopped_because"] == {"overuse": 2, "outranked": 1}
     assert replaying.verdict(summed, "with protection") == (
         "with protection, the rule stops 3 of 4 trials of the fronts of whole searches (falling 2 of 2, level 1 of 2), "
-        "and keeps 38 % of their hypervolume with 70 % of the epochs"
+        "of those with any hypervolume 3 of 4, and keeps 38 % of the hypervolume with 70 % of the epochs"
     )
+
+
+def test_stopping_is_held_to_the_hypervolume_it_keeps_and_to_the_epochs_of_all_members() -> None:
+    aims = script("bench_stopping").aims
+    assert [aim["met"] for aim in aims(0.97, 0.45).values()] == [True, True]
+    assert [aim["met"] for aim in aims(0.96996, 0.4501).values()] == [False, False]
 
 
 def test_a_training_broke_down_at_its_first_loss_that_was_not_finite_or_at_its_end() -> None:
