@@ -161,7 +161,7 @@ def verdict(found: Mapping[str, Any], how: str) -> str:
     kept, epochs = found["replayed_hypervolume_kept"], found["replayed_share_of_epochs"]["all_members"]
     return (
         f"{how}, the rule stops {found['front_stopped']} of {found['front']} trials of the fronts of whole searches "
-        f"({by_shape}), of those with any hypervolume {found['front_of_volume_stopped']} of {found['front_of_volume']}, "
+        f"({by_shape}), of those of any volume {found['front_of_volume_stopped']} of {found['front_of_volume']}, "
         f"and keeps {100 * kept['median']:.0f} % of the hypervolume "
         f"with {100 * epochs['median']:.0f} % of the epochs"
     )

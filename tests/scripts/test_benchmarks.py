@@ -254,7 +254,7 @@ def test_the_verdict_sums_the_fronts_of_several_searches() -> None:
     assert summed["front_stopped_because"] == {"overuse": 2, "outranked": 1}
     assert replaying.verdict(summed, "with protection") == (
         "with protection, the rule stops 3 of 4 trials of the fronts of whole searches (falling 2 of 2, level 1 of 2), "
-        "of those with any hypervolume 3 of 4, and keeps 38 % of the hypervolume with 70 % of the epochs"
+        "of those of any volume 3 of 4, and keeps 38 % of the hypervolume with 70 % of the epochs"
     )
 
 
