@@ -203,7 +203,8 @@ class StoppingSpec:
         name: `halving` ranks by the score, `pareto_halving` by clean and robust accuracy.
         factor: One of so many trials goes on from a rung, and a rung has so many times the epochs of the one before.
         rungs: How many there are at most, the last epoch among them.
-        protect: Whether a trial is not judged before a tenth of its noise has acted.
+        protect: Whether a trial is not judged before a tenth of its noise has acted. With two rungs it always is: no
+            later one could judge it.
     """
 
     name: Literal["none", "halving", "pareto_halving"] = "none"
@@ -252,6 +253,7 @@ class DriverSpec:
     Args:
         cohort: Slots of a job.
         share_prefix: Whether trials whose noise starts later take what the no-noise control has trained until then.
+            Only with rungs, where its states are kept.
         retries: How often a trial that fails alone is tried again.
     """
 

@@ -54,17 +54,38 @@ class Parts:
 
     folder: Path
 
-    def get(self, name: str, settings: Sequence[object], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def get(
+        self,
+        name: str,
+        settings: Sequence[object],
+        make: Callable[[], dict[str, Any]],
+        *,
+        any_commit: bool = False,
+    ) -> dict[str, Any]:
+        """A run, from the folder or made now and put there.
+
+        Args:
+            name: Of the run.
+            settings: What it is made with; one made with others is made again.
+            make: Makes it.
+            any_commit: Whether one that another commit made will do.
+        """
         key = {"commit": commit(), "settings": json.loads(json.dumps(settings))}
         path = self.folder / f"{name}.json"
-        if path.exists() and not key["commit"].endswith("+changes"):
+        if path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept["key"] == key:
+            current = kept["key"]["commit"] == key["commit"] and not key["commit"].endswith("+changes")
+            if kept["key"]["settings"] == key["settings"] and (current or any_commit):
                 run: dict[str, Any] = kept["run"]
                 return run
         run = make()
         write_json({"key": key, "run": run}, path)
         return run
+
+    def commit_of(self, name: str) -> str:
+        """Commit that made a run in the folder."""
+        kept = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        return str(kept["key"]["commit"])
 
 
 def device() -> str:
@@ -90,6 +111,11 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
         "sd": round(statistics.stdev(values), 4) if len(values) > 1 else None,
         "values": [round(value, 4) for value in values],
     }
+
+
+def spreads(found: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Spread of each of several named numbers."""
+    return {key: spread([one[key] for one in found]) for key in found[0]}
 
 
 def commit() -> str:

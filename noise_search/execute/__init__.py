@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from noise_search.execute.inline import InlineExecutor
-from noise_search.execute.simulated import SimulatedExecutor
+from noise_search.execute.simulated import RecordedExecutor, Recording, SimulatedExecutor
 from noise_search.training import Job, Result
 
 
@@ -28,4 +28,4 @@ class Executor(Protocol):
         """Results in slot order; `on_epoch` is told of finished member-epochs as they come, now and then of none."""
 
 
-__all__ = ["Executor", "InlineExecutor", "SimulatedExecutor"]
+__all__ = ["Executor", "InlineExecutor", "RecordedExecutor", "Recording", "SimulatedExecutor"]

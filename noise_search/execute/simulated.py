@@ -1,13 +1,14 @@
-"""Jobs that train nothing: scores come from learning curves, time from a clock that only jobs move.
+"""Jobs that train nothing: scores come from learning curves, or are those that trainings have found before.
 
 The driver, the store and Optuna are the real ones, so that thousands of trials show in seconds what they do: which
-trials are stopped, what a sampler finds, what a kill leaves behind. The same seed gives the same sweep.
+trials are stopped, what a sampler finds, what a kill leaves behind. The same seed gives the same sweep. Time is that of
+a clock that only jobs move.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,11 @@ from noise_search.metrics import above_chance, packed
 from noise_search.policy import Policy
 from noise_search.seeds import generator, stable_hash
 from noise_search.training import Job, Member, Result
+from noise_search.training.loop import WORST
 
 Curve = Callable[[Policy, int, int], "Point"]
+_TRAINING = ("epoch", "lr", "train/", "magnitude/")  # what a row of history has of training; the rest are scores
+_KIND = "kind/"
 STEPS_PER_EPOCH = 10
 SAMPLES = 400
 CLASSES = 10
@@ -98,15 +102,97 @@ class SimulatedExecutor:
             diverged=point.diverged,
             seconds=self._seconds_per_epoch * (job.to_epoch - job.from_epoch) / len(job.members),
             correct={job.to_epoch: _packed(point.clean)},
-            checkpoint={"file": f"{member.name}-{member.seed}-{job.to_epoch}", "place": "nowhere", "sha256": ""}
-            if job.keep
-            else None,
+            checkpoint=_nowhere(member, job),
         )
 
 
 def _packed(accuracy: float) -> str:
-    """The first samples right, as many as the accuracy says: paired differences are then all of one sign."""
+    """The first samples right, as many as the accuracy says.
+
+    Paired differences are then all of one sign, and their standard error is smaller than between real trials: overuse
+    is flagged sooner.
+    """
     return packed(torch.arange(SAMPLES) < round(accuracy * SAMPLES))
+
+
+def _nowhere(member: Member, job: Job) -> dict[str, str] | None:
+    """Reference to a checkpoint that does not exist, where the job asks for one."""
+    if not job.keep:
+        return None
+    return {"file": f"{member.name}-{member.seed}-{job.to_epoch}", "place": "nowhere", "sha256": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a training has found that was scored after every epoch.
+
+    Args:
+        history, correct: As in `Result`, from the first epoch on.
+        diverged_from: Epoch in which it broke down; None where it did not.
+    """
+
+    history: Sequence[Mapping[str, float]]
+    correct: Mapping[int, str]
+    diverged_from: int | None = None
+
+
+class RecordedExecutor:
+    """Executor that finds again what trainings have found: what a rule would have done to them.
+
+    Overuse is judged by the samples that they classified rightly, and by their losses. Not recorded are accuracies at
+    each severity, in whose place each kind has its mean, and under perturbed weights, which are NaN: neither decides
+    anything.
+
+    Args:
+        recording: What was found with a policy; every member of a job trains with the seed of the recordings.
+        validation_samples, steps_per_epoch: Of the recorded trainings.
+    """
+
+    def __init__(
+        self, recording: Callable[[Policy], Recording], *, validation_samples: int, steps_per_epoch: int
+    ) -> None:
+        self._recording = recording
+        self._samples, self._steps = validation_samples, steps_per_epoch
+
+    @property
+    def validation_samples(self) -> int:
+        """Samples of one scored set."""
+        return self._samples
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return self._steps
+
+    def now(self) -> float:
+        """Always 0: looking up takes no time."""
+        return 0.0
+
+    def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
+        """Look up every member at the last epoch of the job."""
+        for _ in range(job.from_epoch, job.to_epoch):
+            on_epoch(len(job.members))
+        return [self._result(member, job) for member in job.members]
+
+    def _result(self, member: Member, job: Job) -> Result:
+        found = self._recording(member.policy)
+        epochs = range(job.from_epoch + 1, job.to_epoch + 1)
+        history = tuple(row for row in found.history if row["epoch"] in epochs)
+        scores = {key: value for key, value in history[-1].items() if not key.startswith(_TRAINING)}
+        kinds = {key.removeprefix(_KIND): [value] for key, value in scores.items() if key.startswith(_KIND)}
+        diverged = found.diverged_from is not None and found.diverged_from <= job.to_epoch
+        return Result(
+            member=member.name,
+            epoch=job.to_epoch,
+            seed=member.seed,
+            scores={**scores, "robust_weights": math.nan, **(WORST if diverged else {})},
+            cells={"clean": [scores["clean"]], **kinds, "weights": [math.nan]},
+            history=history,
+            diverged=diverged,
+            seconds=0.0,
+            correct={epoch: text for epoch, text in found.correct.items() if epoch in epochs},
+            checkpoint=_nowhere(member, job),
+        )
 
 
 def noisy_curves(seed: int, *, epochs: int, spread: float = 0.01, diverging: float = 0.0) -> Curve:
