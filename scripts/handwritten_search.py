@@ -428,8 +428,8 @@ class ReplayingTPE(optuna.samplers.TPESampler):
         return self._trials[trial.number][param_name]
 
 
-def make_sampler(task: Task, trials: Sequence[Mapping[str, Any]] | None) -> optuna.samplers.TPESampler:
-    options = {"seed": task.spec.seed, "multivariate": True, "group": True}
+def make_sampler(task: Task, trials: Sequence[Mapping[str, Any]] | None, seed: int) -> optuna.samplers.TPESampler:
+    options = {"seed": seed, "multivariate": True, "group": True}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if trials is not None:
@@ -460,6 +460,7 @@ def run(
     trials: Sequence[Mapping[str, Any]] | None,
     folder: Path,
     *,
+    sampler_seed: int | None = None,
     pruner: str = "none",
     until: float = math.inf,
 ) -> optuna.Study:
@@ -468,7 +469,7 @@ def run(
         storage=f"sqlite:///{folder / 'optuna.db'}",
         study_name="handwritten",
         direction="maximize",
-        sampler=make_sampler(task, trials),
+        sampler=make_sampler(task, trials, task.spec.seed if sampler_seed is None else sampler_seed),
         pruner=make_pruner(task, pruner),
     )
     if trials is None:
@@ -498,6 +499,7 @@ def main(arguments: Sequence[str]) -> int:
         help="JSON list of the parameters of every trial (default: the control, then budget.trials proposals of TPE)",
     )
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
+    parser.add_argument("--sampler-seed", type=int, help="of TPE (default: seed of the configuration)")
     parser.add_argument("--pruner", choices=["none", "hyperband"], default="none", help="(default: %(default)s)")
     parser.add_argument("--until", type=float, default=math.inf, help="score at which the search ends")
     parser.add_argument("overrides", nargs="*", help="configuration, as of noise-search sweep")
@@ -506,7 +508,8 @@ def main(arguments: Sequence[str]) -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     trials = None if options.trials is None else json.loads(options.trials.read_text())
     task = load_task(options.overrides)
-    study = run(task, trials, options.folder, pruner=options.pruner, until=options.until)
+    how = {"sampler_seed": options.sampler_seed, "pruner": options.pruner, "until": options.until}
+    study = run(task, trials, options.folder, **how)
     found = [ended(trial) for trial in study.trials]
     print(json.dumps({"best": study.best_value, "scores": [trial["score"] for trial in found], "trials": found}))
     return 0
