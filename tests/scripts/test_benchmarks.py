@@ -153,6 +153,45 @@ def test_a_simulated_pair_of_samplers_runs_on_the_same_control() -> None:
     assert all(found[sampler][measure] >= 0 for sampler in ("tpe", "random") for measure in samplers.MEASURES)
 
 
+def ended(*trials: tuple[float, str, float]) -> dict[str, Any]:
+    """A run of 100 seconds whose trials ended after so many, in which state, and with which score."""
+    names = ("ended", "state", "score")
+    return {"seconds": 100.0, "trials": [dict(zip(names, trial, strict=True)) for trial in trials]}
+
+
+def test_a_score_is_reached_by_the_first_trial_that_trained_to_the_end_and_has_it() -> None:
+    bench = script("bench_answer")
+    run = ended((10, "PRUNED", 0.9), (20, "COMPLETE", 0.6), (40, "COMPLETE", 0.8), (30, "COMPLETE", 0.7))
+    assert [bench.answer(run, score) for score in (0.6, 0.7, 0.75)] == [(20, True), (30, True), (40, True)]
+    assert bench.best(run) == 0.8
+
+
+def test_a_score_that_is_never_reached_costs_the_whole_run_at_least() -> None:
+    bench = script("bench_answer")
+    assert bench.answer(ended((10, "STOPPED", 0.9), (20, "COMPLETE", 0.6)), 0.7) == (100.0, False)
+    assert bench.best(ended((10, "STOPPED", 0.9))) == 0.0
+
+
+def test_ratios_to_runs_that_never_got_there_are_bounds_and_show_nothing_where_ours_did_not() -> None:
+    bench = script("bench_answer")
+    theirs, ours = [(60, True), (90, False), (80, True), (90, False)], [(20, True), (10, True), (40, False), (9, False)]
+    found = bench.compared(theirs, ours)
+    assert found["values"] == [3, 9, 2, 10]
+    assert found["bounds"] == ["exact", "at least", "at most", "unknown"]
+    assert bench.shown(found) == 1.5  # the median of 3, 9, 0 and 0
+
+
+def test_the_total_of_trials_is_raised_until_the_score_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    until = import_module("search_until")
+    own = ["--totals", "2", "4", "6", "--overrides", *TINY]
+    for score, trials in (("0.0", 2), ("1.0", 6)):
+        until.main(["--store", str(tmp_path / score), "--until", score, *own])
+        found = json.loads(capsys.readouterr().out)["trials"]
+        assert [trial["state"] for trial in found] == ["COMPLETE"] * trials
+
+
 def test_what_befalls_simulated_sweeps_is_counted() -> None:
     faults = script("faults")
     found = faults.simulated([1], in_memory=True)

@@ -6,6 +6,7 @@ import importlib
 import json
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
@@ -87,18 +88,35 @@ def test_both_sides_have_the_same_accuracies_at_three_policies(script: ModuleTyp
 def test_both_sides_log_the_same_metrics_as_often(script: ModuleType, tmp_path: Path) -> None:
     overrides = [override for override in sweep_examples.TINY if "tracking" not in override]
     trials = [dict(NO_NOISE), dict(POLICIES["gaussian and label smoothing"])]
-    sweep_examples.put_tracking_database(tmp_path)
     (tmp_path / "trials.json").write_text(json.dumps(trials))
-    before = mlflow.get_tracking_uri()
-    threads = torch.get_num_threads()
-    try:
-        script.main(["--folder", str(tmp_path), "--trials", str(tmp_path / "trials.json"), *overrides])
-    finally:
-        mlflow.set_tracking_uri(before)
-        torch.set_num_threads(threads)
+    run_by_hand(script, tmp_path, "--trials", str(tmp_path / "trials.json"), *overrides)
     theirs = logged(tmp_path / "mlflow.db", "name = 'trial 0'")
     ours = logged(sweep_examples.tracked_store() / "mlflow.db", "name = 'control no_noise'")
     assert theirs == ours
+
+
+def test_hyperband_prunes_trials_at_a_rung_but_not_the_control(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["train.epochs=3", "train.score_every=3", "stopping=halving", "budget.trials=9"]
+    started = time.time()
+    run_by_hand(script, tmp_path, "--pruner", "hyperband", *sweep_examples.TINY, *more)
+    finished, trials = time.time(), json.loads(capsys.readouterr().out)["trials"]
+    states, ends = [trial["state"] for trial in trials], [trial["ended"] for trial in trials]
+    assert len(trials) == 1 + 9
+    assert (states[0], set(states)) == ("COMPLETE", {"COMPLETE", "PRUNED"})
+    assert [started, *ends, finished] == sorted([started, *ends, finished])
+    # Rungs are after 1 and 3 epochs: a pruned trial was logged and scored once, a complete one at both.
+    for number, state in enumerate(states):
+        steps = {step for key, step in logged(tmp_path / "mlflow.db", f"name = 'trial {number}'") if key == "clean"}
+        assert steps == ({1} if state == "PRUNED" else {1, 3})
+
+
+def test_a_search_by_hand_ends_with_the_first_trial_that_has_the_score(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_by_hand(script, tmp_path, "--until", "0.0", *sweep_examples.TINY)
+    assert len(json.loads(capsys.readouterr().out)["trials"]) == 1 + 1  # the control does not count
 
 
 def test_trials_are_those_of_the_list_while_tpe_proposes_others(script: ModuleType) -> None:
@@ -106,6 +124,17 @@ def test_trials_are_those_of_the_list_while_tpe_proposes_others(script: ModuleTy
     study = optuna.create_study(sampler=script.ReplayingTPE(trials, seed=0))
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=len(trials))
     assert [trial.params for trial in study.trials] == trials
+
+
+def run_by_hand(script: ModuleType, folder: Path, *arguments: str) -> None:
+    """The script's search, with databases in a folder."""
+    sweep_examples.put_tracking_database(folder)
+    before, threads = mlflow.get_tracking_uri(), torch.get_num_threads()
+    try:
+        script.main(["--folder", str(folder), "--threads", "1", *arguments])
+    finally:
+        mlflow.set_tracking_uri(before)
+        torch.set_num_threads(threads)
 
 
 def trained_by_hand(
