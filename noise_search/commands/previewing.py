@@ -107,7 +107,7 @@ def _expected_parts(spec: SweepSpec, rungs: Sequence[int]) -> list[tuple[int, in
     left, before, parts = spec.budget.trials, 0, []
     for rung in rungs:
         parts.append((left, before, rung))
-        left, before = max(left // spec.stopping.factor, least), rung
+        left, before = max(int(left / spec.stopping.factor), least), rung
     return parts
 
 

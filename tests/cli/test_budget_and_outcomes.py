@@ -47,6 +47,7 @@ def test_stopped_trials_and_why_are_told(ns: Run) -> None:
         ("stopping.name=early",),
         ("stopping.factor=1", "stopping=halving"),
         ("stopping.rungs=1", "stopping=halving"),
+        ("stopping.at=[0.5,1.0]", "stopping=halving"),
         ("stopping.protect=3", "stopping=halving"),
         ("sampler.name=gp",),
         ("sampler.warm_start=[nowhere.yaml]",),
