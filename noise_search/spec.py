@@ -201,14 +201,17 @@ class StoppingSpec:
 
     Args:
         name: `halving` ranks by the score, `pareto_halving` by clean and robust accuracy.
-        factor: One of so many trials goes on from a rung, and a rung has so many times the epochs of the one before.
-        rungs: How many there are at most, the last epoch among them.
+        factor: One of so many trials goes on from a rung.
+        at: Shares of the training after which trials are judged; where none is given, a rung has `factor` times the
+            epochs of the one before.
+        rungs: How many there are at most where `at` is empty, the last epoch among them.
         protect: Whether a trial is not judged before a tenth of its noise has acted. With two rungs it always is: no
             later one could judge it.
     """
 
     name: Literal["none", "halving", "pareto_halving"] = "none"
-    factor: Annotated[int, Interval(ge=2, le=100)] = 3
+    factor: Annotated[float, Interval(ge=1.2, le=100)] = 3.0
+    at: tuple[Annotated[float, Interval(gt=0, lt=1)], ...] = ()
     rungs: Annotated[int, Interval(ge=2, le=20)] = 3
     protect: bool = True
 

@@ -157,7 +157,7 @@ def _expected_parts(spec: SweepSpec, rungs: Sequence[int]) -> list[Part]:
     left, before, parts = spec.budget.trials, 0, []
     for rung in rungs:
         parts.append((left, before, rung))
-        left, before = max(left // spec.stopping.factor, least), rung
+        left, before = max(int(left / spec.stopping.factor), least), rung
     return parts
 
 

@@ -74,11 +74,13 @@ def rung_epochs(spec: StoppingSpec, epochs: int) -> tuple[int, ...]:
 
     >>> rung_epochs(StoppingSpec("pareto_halving"), 30)
     (3, 10, 30)
+    >>> rung_epochs(StoppingSpec("pareto_halving", at=(0.1, 0.67)), 30)
+    (3, 20, 30)
     """
     if spec.name == "none":
         return (epochs,)
-    found = {max(1, round(epochs / spec.factor**power)) for power in range(spec.rungs)}
-    return tuple(sorted(found))
+    shares = spec.at or [spec.factor**-power for power in range(spec.rungs)]
+    return tuple(sorted({epochs, *(max(1, round(epochs * share)) for share in shares)}))
 
 
 def exposures(policy: Policy, steps: int, at: Sequence[int]) -> tuple[float, ...]:
@@ -121,7 +123,7 @@ def judge(standings: Sequence[Standing], spec: StoppingSpec, *, judged_first: in
     """
     protected = _protected(standings)
     judged = [one for one in standings if not one.diverged and one.number not in protected]
-    quota = max(len(judged) // spec.factor, math.ceil(COMPLETE_AT_LEAST * judged_first))
+    quota = max(int(len(judged) / spec.factor), math.ceil(COMPLETE_AT_LEAST * judged_first))
     order = _ranked(judged, two=spec.name == "pareto_halving")
     verdicts = {one.number: Verdict(False, "diverged", len(standings)) for one in standings if one.diverged}
     verdicts |= {number: Verdict(True, "protected: little of its noise has acted", -1) for number in protected}

@@ -92,6 +92,7 @@ def test_a_control_without_noise_that_diverges_is_one_line_and_the_sweep_has_fai
         ("stopping.name=early",),
         ("stopping.factor=1", "stopping=halving"),
         ("stopping.rungs=1", "stopping=halving"),
+        ("stopping.at=[0.5,1.0]", "stopping=halving"),
         ("stopping.protect=3", "stopping=halving"),
         ("sampler.name=gp",),
         ("sampler.warm_start=[nowhere.yaml]",),

@@ -62,6 +62,27 @@ def test_each_rung_has_a_factor_of_the_epochs_of_the_one_before(
     assert rung_epochs(StoppingSpec("halving", factor=factor, rungs=rungs), epochs) == expected
 
 
+@pytest.mark.parametrize(
+    ("epochs", "at", "expected"),
+    [
+        (9, (0.11, 0.33, 0.67), (1, 3, 6, 9)),
+        (30, (0.67, 0.1), (3, 20, 30)),
+        (2, (0.1, 0.3), (1, 2)),
+        (3, (0.9,), (3,)),
+    ],
+)
+def test_rungs_lie_at_the_given_shares_of_the_training(
+    epochs: int, at: tuple[float, ...], expected: tuple[int, ...]
+) -> None:
+    assert rung_epochs(StoppingSpec("halving", at=at), epochs) == expected
+
+
+@pytest.mark.parametrize(("factor", "go_on"), [(2.0, 10), (2.5, 8), (3.0, 6)])
+def test_one_of_factor_goes_on(factor: float, go_on: int) -> None:
+    found = judged(scored(*(n / 20 for n in range(20))), StoppingSpec("halving", factor=factor))
+    assert going(found) == set(range(20 - go_on, 20))
+
+
 def test_without_stopping_the_last_epoch_is_the_only_rung() -> None:
     assert rung_epochs(StoppingSpec("none"), 30) == (30,)
 
