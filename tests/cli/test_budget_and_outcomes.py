@@ -73,8 +73,9 @@ def test_where_every_trial_has_failed_it_says_so_and_the_exit_code_is_1(
 
 
 def test_a_control_without_noise_that_diverges_is_one_line_and_the_sweep_has_failed(ns: Run) -> None:
-    code, out, (mistake,) = ns("sweep", *SMALL, "optimizer=sgd", "optimizer.lr=1e30", "train.clip=null")
+    code, out, said = ns("sweep", *SMALL, "optimizer=sgd", "optimizer.lr=1e30", "train.clip=null")
     assert (code, out) == (2, "")
+    mistake = said[-1]  # after the progress
     assert mistake.startswith("optimizer.lr: the control without noise diverged at epoch 2 with 1e+30")
     assert mistake.endswith("lower optimizer.lr or train.clip")
     one = json.loads(ns("status", NAME, "--json")[1])
