@@ -69,7 +69,7 @@ def write_checkpoint(folder: Path, name: str, state: Mapping[str, Tensor], place
         CheckpointError: The file cannot be written.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    data = save(tensors, metadata={key: str(value) for key, value in asdict(position).items()})
+    data = save(tensors, metadata=_metadata_of(position))
     file = f"{name}{SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,9 +97,16 @@ def read_checkpoint(folder: Path, reference: Mapping[str, str], place: str, posi
         state = load(data)
     except SafetensorError as error:  # the same bytes, but an older library may not know them
         raise CheckpointError(f"{reference['file']}: {error}") from error
-    if (found := _metadata(data)) != {key: str(value) for key, value in asdict(position).items()}:
-        raise CheckpointError(f"{reference['file']}: written at {found or 'no known epoch'}, needed {position}")
+    if (found := _metadata(data)) != _metadata_of(position):
+        raise CheckpointError(
+            f"{reference['file']}: written at {found.get('position', 'no known epoch')}, needed {position}"
+        )
     return state
+
+
+def _metadata_of(position: Position) -> dict[str, str]:
+    """One entry: safetensors writes several in any order, and a file's hash would differ from one run to the next."""
+    return {"position": json.dumps(asdict(position), sort_keys=True)}
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """Overuse: a trial's noise costs accuracy on clean data, or training has begun to make its predictions worse.
 
-It is flagged, at any epoch that was scored, when
+It is flagged, at any epoch that was scored after the first quarter of training, when
 
 - clean accuracy lies under that of the no-noise control at the same epoch by more than a point, and by more than two
   standard errors of the difference, paired by validation sample; or
-- the loss (NLL) on the fixed corrupted images has risen at three scorings running, the first of them not in the first
-  quarter of training.
+- the loss (NLL) on the fixed corrupted images has risen at three scorings running.
+
+In the first quarter nothing is flagged: there noise slows training down, which says little of how it ends.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from noise_search.metrics import unpacked
 POINTS = 0.01
 STANDARD_ERRORS = 2.0
 RISES = 3
-QUIET_SHARE = 0.25  # of training, in which a rising loss says nothing
+QUIET_SHARE = 0.25  # of training, in which nothing is flagged
 _LOSS = "corrupted/nll"
 
 Correct = Mapping[int, Sequence[str]]
@@ -40,6 +41,8 @@ def overuse(
         epochs: Of the whole training.
     """
     for epoch in sorted(correct.keys() & control.keys()):
+        if epoch < QUIET_SHARE * epochs:
+            continue
         if reason := _costs_accuracy(correct[epoch], control[epoch], epoch, samples):
             return reason
     return _rises(history, epochs)

@@ -129,20 +129,21 @@ def judge(standings: Sequence[Standing], spec: StoppingSpec, *, judged_first: in
     verdicts |= {number: Verdict(True, "protected: little of its noise has acted", -1) for number in protected}
     left = quota
     for place, (one, on_front) in enumerate(order):
-        verdicts[one.number] = _verdict(one, on_front, place, len(judged), quota, left)
+        has_place = left > 0 and (one.overuse is None or spec.name == "pareto_halving")
+        rank = f"place {place + 1} of {len(judged)}, of which {quota} go on"
+        verdicts[one.number] = _verdict(one, on_front, has_place, rank, place)
         left -= verdicts[one.number].goes_on
     return verdicts
 
 
-def _verdict(one: Standing, on_front: bool, place: int, judged: int, quota: int, left: int) -> Verdict:
+def _verdict(one: Standing, on_front: bool, has_place: bool, rank: str, place: int) -> Verdict:
     if on_front:
         return Verdict(True, "on the front", place)
-    if one.overuse is not None:
-        return Verdict(False, f"overuse: {one.overuse}", place)
-    rank = f"place {place + 1} of {judged}, of which {quota} go on"
     if one.over > 0:
         rank = f"constraint: over by {one.over:.3f}, {rank}"
-    return Verdict(left > 0, rank, place)
+    elif one.overuse is not None and not has_place:
+        rank = f"overuse: {one.overuse}, {rank}"
+    return Verdict(has_place, rank, place)
 
 
 def _protected(standings: Sequence[Standing]) -> set[int]:
@@ -170,8 +171,10 @@ def _by_fronts(judged: Sequence[Standing]) -> list[tuple[Standing, bool]]:
     points = np.array([one.point for one in judged])
     fronts = front_ranks(points)
     room = crowding(points, fronts)
-    order_two = sorted(range(len(judged)), key=lambda k: (fronts[k], -room[k], judged[k].number))
-    return [(judged[k], fronts[k] == 0) for k in order_two]
+    order = sorted(
+        range(len(judged)), key=lambda k: (fronts[k], judged[k].overuse is not None, -room[k], judged[k].number)
+    )
+    return [(judged[k], fronts[k] == 0) for k in order]
 
 
 def front_ranks(points: NDArray[np.float64]) -> list[int]:

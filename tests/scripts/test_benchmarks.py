@@ -215,7 +215,7 @@ WORK = (
     "controls.constants=0",
     "controls.random=0",
 )
-RULE = ("stopping=pareto_halving", "stopping.factor=2")
+RULE = ("stopping=pareto_halving", "stopping.at=[]", "stopping.factor=2")
 SHAPES = {
     "level": {"kind": "constant"},
     "falling": {"kind": "linear", "a": 1.0, "b": 0.0, "start": 0.0, "stop": 1.0},

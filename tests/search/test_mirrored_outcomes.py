@@ -12,7 +12,14 @@ from noise_search.commands import status
 from noise_search.store import locate, open_store
 
 TRACKED = ("tracking.enabled=true", "controls.constants=0", "controls.random=0", "train.epochs=4", "budget.trials=9")
-STOPPING = ("stopping=halving", "stopping.factor=2", "stopping.rungs=2", "objective.clean_drop=0.0", "sampler.batch=3")
+STOPPING = (
+    "stopping=halving",
+    "stopping.at=[]",
+    "stopping.factor=2",
+    "stopping.rungs=2",
+    "objective.clean_drop=0.0",
+    "sampler.batch=3",
+)
 
 
 def _runs(folder: Path) -> dict[str, Any]:

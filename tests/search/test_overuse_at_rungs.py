@@ -52,7 +52,14 @@ LATE = {
     "noise": "gaussian",
     "schedule": {"choices": ["window", "constant"], "window": {"start": {"low": 0.55, "high": 0.9}, "stop": 1.0}},
 }
-RUNGS = ("train.epochs=16", "stopping=halving", "stopping.factor=2", "stopping.rungs=4", "stopping.protect=false")
+RUNGS = (
+    "train.epochs=16",
+    "stopping=halving",
+    "stopping.at=[]",
+    "stopping.factor=2",
+    "stopping.rungs=4",
+    "stopping.protect=false",
+)
 
 
 def _outcomes(folder: Path, share: bool) -> list[tuple[str, str | None, str | None]]:

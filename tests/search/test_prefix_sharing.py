@@ -13,7 +13,14 @@ LATE = {
     "noise": {"choices": ["gaussian", "speckle"]},
     "schedule": {"choices": ["window", "constant"], "window": {"start": {"low": 0.3, "high": 0.7}, "stop": 1.0}},
 }
-SWEEP = ("train.epochs=6", "stopping=halving", "stopping.factor=2", "sampler.name=random", "budget.trials=8")
+SWEEP = (
+    "train.epochs=6",
+    "stopping=halving",
+    "stopping.at=[]",
+    "stopping.factor=2",
+    "sampler.name=random",
+    "budget.trials=8",
+)
 COST_ONLY = ("shared", "checkpoint")
 
 

@@ -159,13 +159,24 @@ def test_an_overused_trial_does_not_go_on_and_the_next_one_does() -> None:
     given[1] = replace(given[1], overuse="clean accuracy 3.0 points under no noise")
     found = judged(given, ONE)
     assert going(found) == {0, 2}
-    assert found[1].reason == "overuse: clean accuracy 3.0 points under no noise"
+    assert found[1].reason.startswith("overuse: clean accuracy 3.0 points under no noise, place 2 of 6")
 
 
 def test_what_is_on_the_front_goes_on_although_it_is_overused() -> None:
     given = standings((0.2, 0.9), (0.9, 0.2), (0.1, 0.1), (0.1, 0.0), (0.0, 0.1), (0.0, 0.0))
     given[0] = replace(given[0], overuse="loss has risen")
     assert 0 in going(judged(given, TWO))
+
+
+def test_with_two_objectives_an_overused_trial_comes_after_the_others_of_its_own_front() -> None:
+    front, second = [(0.5, 0.9), (0.9, 0.5)], [(0.3, 0.45), (0.4, 0.4), (0.45, 0.3)]  # the ends have most room
+    given = standings(*front, *second, *[(0.1, 0.1 - n / 100) for n in range(4)])
+    assert going(judged(given, TWO)) == {0, 1, 2}
+    given[2] = replace(given[2], overuse="clean accuracy 3.0 points under no noise")
+    found = judged(given, TWO)
+    assert going(found) == {0, 1, 4}
+    assert found[2].reason.startswith("overuse: clean accuracy 3.0 points under no noise, place 5 of 9")
+    assert 2 in going(judged(given, replace(TWO, factor=1.5)))
 
 
 def over_limits(given: list[Standing], over: dict[int, float]) -> list[Standing]:
