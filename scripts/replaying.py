@@ -100,7 +100,13 @@ def replay(run: Run, spec: SweepSpec, folder: Path) -> Replayed:
 
 
 def recording(member: Run) -> Recording:
-    """What `run_arm` has kept of a member's training."""
+    """What `run_arm` has kept of a member's training; of one without samples the scores, so that none is overused."""
+    if "history" not in member:
+        rows = [
+            {"epoch": int(epoch), "clean/accuracy": accuracy, "clean": clean, "robust": robust, "worst_family": robust}
+            for epoch, (accuracy, clean, robust) in member["curve"].items()
+        ]
+        return Recording(sorted(rows, key=lambda row: row["epoch"]), {})
     correct = {int(epoch): text for epoch, text in member["correct"].items()}
     return Recording(decoded(member["history"]), correct, member["diverged_from"])
 
