@@ -67,7 +67,7 @@ PLACES = {
         STORE: ["noise_search.store:Writer.*", "noise_search.store:Store.*"],
         TRACKING: [
             "noise_search.tracking.mirror:Mirror._run",
-            "noise_search.search.working:member_entry",
+            "noise_search.search.working:member_entries",
             "noise_search.search.opening:opened_entry",
             "noise_search.commands.sweeping:closed_entry",
         ],

@@ -98,7 +98,14 @@ def test_both_sides_log_the_same_metrics_as_often(script: ModuleType, tmp_path: 
 def test_hyperband_prunes_trials_at_a_rung_but_not_the_control(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = ["train.epochs=3", "train.score_every=3", "stopping=halving", "budget.trials=9"]
+    more = [
+        "train.epochs=3",
+        "train.score_every=3",
+        "stopping=halving",
+        "stopping.at=[]",
+        "stopping.factor=3",
+        "budget.trials=9",
+    ]
     started = time.time()
     run_by_hand(script, tmp_path, "--pruner", "hyperband", *sweep_examples.TINY, *more)
     finished, trials = time.time(), json.loads(capsys.readouterr().out)["trials"]
