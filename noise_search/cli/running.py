@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import io
 import os
@@ -19,6 +20,7 @@ from noise_search.cli.progress import Bar
 from noise_search.errors import CallerError, raise_if_any
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+AGAIN_SECONDS = 0.05  # after which a signal that was lost comes again
 STORE_VARIABLE = "NOISE_SEARCH_STORE"
 HYDRA = (
     "Everything else goes to Hydra: overrides such as model=mlp train.epochs=20, and --cfg job, --info, "
@@ -84,20 +86,33 @@ def progress() -> Iterator[Bar]:
 def terminated_as_interrupted(*more: signal.Signals) -> Iterator[None]:
     """Let SIGTERM, and signals named besides, end a command as Ctrl-C does: closed, with nothing left behind."""
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    last = int(signal.SIGINT)
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        nonlocal last
+        last = number
         raise KeyboardInterrupt
+
+    def interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+        # Raised where nothing can be raised, as in what the garbage collector calls: a signal must not be lost there.
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN_SECONDS, _thread.interrupt_main, (last,)).start()
+        else:
+            unraisable(lost)
 
     if threading.current_thread() is not threading.main_thread():  # leave signals to whoever has it
         yield
         return
     # One that is ignored stays so: nohup has commands ignore SIGHUP.
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, *more)}
+    before, unraisable = {number: signal.getsignal(number) for number in (signal.SIGTERM, *more)}, sys.unraisablehook
     taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     try:
         for number in taken:
             signal.signal(number, interrupt)
+        sys.unraisablehook = interrupt_again
         yield
     finally:
+        sys.unraisablehook = unraisable
         for number in taken:
             signal.signal(number, before[number])
 

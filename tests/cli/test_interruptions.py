@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+import weakref
 from contextlib import closing
 from pathlib import Path
 
@@ -115,6 +116,17 @@ def test_a_signal_in_the_middle_closes_the_sweep_so_that_it_can_be_continued(
     for name in ("search.db", "optuna.db"):
         with closing(sqlite3.connect(store / name)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost() -> None:
+    class Thing:
+        pass
+
+    with pytest.raises(KeyboardInterrupt), running.terminated_as_interrupted():
+        thing = Thing()
+        _ref = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+        del thing
+        time.sleep(10)
 
 
 def _wait_for_a_job(database: Path, process: subprocess.Popen[str]) -> None:
