@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import argparse
 import io
 import os
@@ -96,7 +95,7 @@ def terminated_as_interrupted(*more: signal.Signals) -> Iterator[None]:
     def interrupt_again(lost: sys.UnraisableHookArgs) -> None:
         # Raised where nothing can be raised, as in what the garbage collector calls: a signal must not be lost there.
         if issubclass(lost.exc_type, KeyboardInterrupt):
-            threading.Timer(AGAIN_SECONDS, _thread.interrupt_main, (last,)).start()
+            threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), last)).start()
         else:
             unraisable(lost)
 

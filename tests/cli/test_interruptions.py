@@ -122,11 +122,15 @@ def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost() -> None:
     class Thing:
         pass
 
-    with pytest.raises(KeyboardInterrupt), running.terminated_as_interrupted():
-        thing = Thing()
-        _ref = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
-        del thing
+    things = [Thing()]
+    _ref = weakref.ref(things[0], lambda _: signal.raise_signal(signal.SIGTERM))
+
+    def lose_one_and_wait() -> None:
+        things.clear()
         time.sleep(10)
+
+    with running.terminated_as_interrupted(), pytest.raises(KeyboardInterrupt):
+        lose_one_and_wait()
 
 
 def _wait_for_a_job(database: Path, process: subprocess.Popen[str]) -> None:
