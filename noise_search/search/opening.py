@@ -97,6 +97,14 @@ class Earlier:
     reached: dict[int, int]
 
 
+def _found(store: Store, plan: Plan) -> SweepRecord | None:
+    """The sweep of that name, if there is one; another search's is refused."""
+    sweep = store.find_sweep(plan.name)
+    if sweep is not None:
+        refuse_another(sweep, plan.identity)
+    return sweep
+
+
 def earlier(plan: Plan, location: Location) -> Earlier | None:
     """What there is of a sweep; nothing changes.
 
@@ -106,10 +114,9 @@ def earlier(plan: Plan, location: Location) -> Earlier | None:
     if not is_current(location):
         return None
     with open_store(location, create=False) as store:
-        sweep = store.find_sweep(plan.name)
+        sweep = _found(store, plan)
         if sweep is None:
             return None
-        refuse_another(sweep, plan.identity)
         found = sorted((row.epoch, row.member_id) for row in store.rung_scores(sweep.id))
         return Earlier(sweep, store.members(sweep.id), {member_id: epoch for epoch, member_id in found})
 
@@ -123,10 +130,9 @@ def finished(plan: Plan, location: Location) -> SweepRecord | None:
     if not is_current(location):  # none yet, half made, or older: opening it for the sweep sees to that
         return None
     with open_store(location, create=False) as store:
-        sweep = store.find_sweep(plan.name)
+        sweep = _found(store, plan)
         if sweep is None:
             return None
-        refuse_another(sweep, plan.identity)
         trials = [member for member in store.members(sweep.id) if member.number is not None]
         ended = all(member.state in FINAL_STATES for member in trials)  # not where time was up first
         reached = sweep.state == "complete" and len(trials) >= plan.spec.budget.trials and ended
