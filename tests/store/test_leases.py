@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +60,22 @@ def lease_or_none(store: Store) -> Writer | None:
         return None
 
 
+def asleep_between_transactions(child: BaseProcess, folder: Path) -> bool:
+    """Stop a process; one that holds SQLite's lock, which nobody can then take from it, goes on, and False is said."""
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    os.waitpid(child.pid, os.WUNTRACED)  # it may run on for a moment, and begin one
+    connection = sqlite3.connect(folder / "search.db", timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        os.kill(child.pid, signal.SIGCONT)
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 def test_a_second_driver_is_told_who_holds_the_lease(tmp_path: Path) -> None:
     with driven(tmp_path) as (store, writer):
         holder = f"{socket.gethostname()}:{os.getpid()}"
@@ -110,11 +127,10 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> 
 
 def test_a_driver_that_slept_past_its_lease_is_replaced_and_finds_out(tmp_path: Path) -> None:
     with stored(tmp_path) as store, another_driver(store, lease_seconds=1) as child:
-        assert child.pid is not None
-        os.kill(child.pid, signal.SIGSTOP)
+        until(lambda: asleep_between_transactions(child, tmp_path))
         with until(lambda: lease_or_none(store)) as taken:
             members = len(store.members(taken.sweep_id))
-            os.kill(child.pid, signal.SIGCONT)
+            os.kill(child.pid or 0, signal.SIGCONT)
             child.join(60)
             assert child.exitcode == LOST
             assert len(store.members(taken.sweep_id)) == members
