@@ -207,6 +207,8 @@ class StoppingSpec:
         rungs: How many there are at most where `at` is empty, the last epoch among them.
         protect: Whether a trial is not judged before a tenth of its noise has acted. With two rungs it always is: no
             later one could judge it.
+        average: Whether scores before the last epoch are those of weights averaged over their epoch, which tell better
+            how a training ends; those after it never are.
     """
 
     name: Literal["none", "halving", "pareto_halving"] = "none"
@@ -214,6 +216,7 @@ class StoppingSpec:
     at: tuple[Annotated[float, Interval(gt=0, lt=1)], ...] = ()
     rungs: Annotated[int, Interval(ge=2, le=20)] = 3
     protect: bool = True
+    average: bool = False
 
 
 @dataclass(frozen=True, slots=True)

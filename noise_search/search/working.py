@@ -159,8 +159,14 @@ def _job(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> J
         for seat in seats
         for seed in work.seeds
     )
-    last = work.board.rungs[-1]
-    return Job(members, from_epoch, to_epoch, str(work.opened.checkpoint_folder), keep=to_epoch < last)
+    return Job(
+        members,
+        from_epoch,
+        to_epoch,
+        str(work.opened.checkpoint_folder),
+        keep=to_epoch < work.board.rungs[-1],
+        averaged=work.opened.spec.stopping.average,
+    )
 
 
 def _one_a_slot(job: Job, results: Sequence[Result]) -> list[Result]:

@@ -52,6 +52,7 @@ class Job:
     Args:
         folder: Where checkpoints lie; None: there are none.
         keep: Whether to write one for each member after the last epoch.
+        averaged: Whether scores before the end of the training are those of weights averaged over their epoch.
     """
 
     members: tuple[Member, ...]
@@ -59,6 +60,7 @@ class Job:
     to_epoch: int
     folder: str | None = None
     keep: bool = False
+    averaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

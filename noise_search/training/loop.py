@@ -9,7 +9,7 @@ for epoch in from_epoch .. to_epoch:
         gradients       <- every gradient noise                (noises.noisy_gradients)
         mask members that diverged
         optimiser step on the clean weights
-    score on the yardstick where the epoch asks for it         (evaluation)
+    score on the yardstick where the epoch asks for it         (evaluation; averaging)
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from noise_search.noises import Batch, CohortTerm, noisy_batch, noisy_gradients,
 from noise_search.optimizers import learning_rates, make_optimizer
 from noise_search.policy import cohort_terms
 from noise_search.seeds import generator, stable_hash
+from noise_search.training.averaging import EpochMean
 from noise_search.training.engines import Engine, clip_per_trial, fused_engine, looped_engine, masked
 from noise_search.training.groups import side_by_side
 from noise_search.training.job import Job, Member, Result, Workbench
@@ -40,6 +41,7 @@ from noise_search.training.state import (
 )
 
 History = list[list[dict[str, float]]]
+Trainer = Callable[[CohortState, int, EpochMean | None], list[dict[str, float]]]
 Progress = Callable[[int], None]
 WORST = {"clean": 0.0, "robust": 0.0, "worst_family": 0.0, "drop": 0.0, "robust_weights": 0.0}
 
@@ -74,21 +76,23 @@ def _run_group(
 ) -> list[tuple[Result, dict[str, Tensor]]]:
     """Train members together, and score them; result and state of each."""
     started = time.monotonic()
-    cohort = open_cohort(workbench, states)
+    cohort = judged = open_cohort(workbench, states)
     train = make_trainer(job.members, workbench, on_batch=lambda: on_epoch(0))
     history: History = [[] for _ in job.members]
     correct: list[dict[int, str]] = [{} for _ in job.members]
     scored: list[Scores] | None = None
     for epoch in range(job.from_epoch, job.to_epoch):
-        rows = train(cohort, epoch)
-        scored = score_cohort(cohort, workbench) if _is_scored(epoch + 1, job, workbench) else None
+        mean = EpochMean() if _is_averaged(epoch + 1, job, workbench) else None
+        rows = train(cohort, epoch, mean)
+        judged = mean.of(cohort) if mean else cohort
+        scored = score_cohort(judged, workbench) if _is_scored(epoch + 1, job, workbench) else None
         for slot, row in enumerate(rows):
             history[slot].append(row | (scored[slot].named if scored else {}))
             if scored:
                 correct[slot][epoch + 1] = scored[slot].correct
         on_epoch(len(job.members))
     assert scored is not None  # to_epoch is always scored
-    weights = weight_robustness(workbench.model, cohort.parameters, cohort.buffers, workbench.yardstick)
+    weights = weight_robustness(workbench.model, judged.parameters, judged.buffers, workbench.yardstick)
     seconds = (time.monotonic() - started) / len(job.members)
     alive = cohort.alive.tolist()
     results = [
@@ -109,8 +113,10 @@ def open_cohort(workbench: Workbench, states: Sequence[State]) -> CohortState:
 
 def make_trainer(
     members: Sequence[Member], workbench: Workbench, *, on_batch: Callable[[], None] = lambda: None
-) -> Callable[[CohortState, int], list[dict[str, float]]]:
+) -> Trainer:
     """Function that trains a cohort for one epoch and returns a row of history for each member.
+
+    It is given the cohort, the number of the epoch from 0, and where the weights' mean shall be taken, or None.
 
     Args:
         members: Of the cohort, in slot order.
@@ -128,7 +134,7 @@ def make_trainer(
     )
     rates = learning_rates(setup.optimizer, steps)
 
-    def train_epoch(cohort: CohortState, epoch: int) -> list[dict[str, float]]:
+    def train_epoch(cohort: CohortState, epoch: int, mean: EpochMean | None) -> list[dict[str, float]]:
         first = epoch * workbench.steps_per_epoch
         total = torch.zeros(len(members), dtype=torch.float64, device=workbench.device)
         for offset, (batch, size) in enumerate(_batches(workbench, seeds, epoch)):
@@ -136,6 +142,8 @@ def make_trainer(
             with _model_randomness(workbench, seeds[0], first + offset):
                 losses = _step(cohort, batch, terms, first + offset, rates[first + offset], engine, workbench)
             total += losses.double() * size
+            if mean:
+                mean.add(cohort)
         mean_loss = (total / len(workbench.train)).tolist()
         last = first + workbench.steps_per_epoch - 1
         return [
@@ -218,6 +226,10 @@ def _epoch_magnitudes(member: Member, first: int, stop: int, steps: int) -> dict
 def _is_scored(epochs_done: int, job: Job, workbench: Workbench) -> bool:
     train = workbench.setup.train
     return epochs_done in (job.to_epoch, train.epochs) or epochs_done % train.score_every == 0
+
+
+def _is_averaged(epochs_done: int, job: Job, workbench: Workbench) -> bool:
+    return job.averaged and epochs_done < workbench.setup.train.epochs and _is_scored(epochs_done, job, workbench)
 
 
 def score_cohort(cohort: CohortState, workbench: Workbench) -> list[Scores]:

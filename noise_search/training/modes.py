@@ -142,7 +142,7 @@ def _in_groups(workbench: Workbench, width: int, run: RunGroup[Found]) -> list[F
 
 def _train_group(job: Job, workbench: Workbench, states: Sequence[State], _on_epoch: object) -> list[dict[str, Tensor]]:
     cohort = open_cohort(workbench, states)
-    make_trainer(job.members, workbench)(cohort, 0)
+    make_trainer(job.members, workbench)(cohort, 0, None)
     return unstack(cohort)
 
 
