@@ -344,7 +344,9 @@ def test_a_part_of_another_commit_is_made_again_otherwise(tmp_path: Path) -> Non
 def test_the_rule_replayed_on_a_whole_search_does_what_it_does_to_a_real_one(tmp_path: Path) -> None:
     bench, replaying = script("bench_stopping"), import_module("replaying")
     work = [*TINY, *WORK]
-    whole, real = (json.loads(json.dumps(bench.run_arm(one))) for one in (work, [*work, *RULE]))
+    whole, real = (
+        json.loads(json.dumps(bench.run_arm(one))) for one in ([*work, *bench.ARMS["whole"]], [*work, *RULE])
+    )
     assert bench.differences(whole, real, 4) == []
     found = replaying.replay(whole, spec(*WORK, *RULE), tmp_path)
     trials = replaying.trials_of(real)
