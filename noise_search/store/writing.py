@@ -10,22 +10,30 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from noise_search.store import leases
 from noise_search.store.records import MemberRecord, NewMember, NewResult, OutboxEntry
 from noise_search.store.rows import member_record
+from noise_search.store.statements import (
+    SET_OUTCOME,
+    key_of,
+    make_wait,
+    members_of,
+    outcome_values,
+    result_values,
+    says_the_same,
+    stored_results,
+)
 from noise_search.store.tables import (
-    FINAL_STATES,
     JobMemberRow,
     JobRow,
     MemberRow,
     OutboxRow,
     ResultRow,
     SweepRow,
-    encoded,
 )
 
 REMOVED = "removed"  # key in the identity of a sweep that is being removed
@@ -73,11 +81,11 @@ class Writer:
         """Store trials and controls, in the order given; those already there are returned as they are."""
         with self._transaction() as session:
             known = self._known_members(session, members)
-            new = {_key(member): member for member in members if _key(member) not in known}
+            new = {key_of(member): member for member in members if key_of(member) not in known}
             if new:
                 session.execute(insert(MemberRow), [self._member_values(member) for member in new.values()])
                 known = self._known_members(session, members)
-            return [member_record(known[_key(member)]) for member in members]
+            return [member_record(known[key_of(member)]) for member in members]
 
     def promote(self, member_ids: Sequence[int], to_epoch: int) -> None:
         """Let members train up to an epoch."""
@@ -125,7 +133,7 @@ class Writer:
         """
         with self._transaction() as session:
             job = self._running_job(session, job_id)
-            _make_wait(session, _slots(session, [job_id]))
+            make_wait(session, members_of(session, [job_id]))
             self._add_results(session, results)
             job.state, job.finished_at = "done", datetime.now(UTC)
             job.epochs_trained, job.samples_scored = epochs_trained, samples_scored
@@ -164,7 +172,7 @@ class Writer:
             job.state, job.finished_at, job.error = "failed", datetime.now(UTC), error
             job.epochs_trained = epochs_trained
             session.get_one(SweepRow, self.sweep_id).seconds += seconds
-            _make_wait(session, _slots(session, [job_id]))
+            make_wait(session, members_of(session, [job_id]))
             if blamed is not None:
                 row = self._members(session, [blamed])[blamed]
                 row.attempts = {**row.attempts, kind: row.attempts.get(kind, 0) + 1}
@@ -184,8 +192,8 @@ class Writer:
             jobs = session.scalars(running.order_by(JobRow.id)).all()
             for job in jobs:
                 job.state, job.finished_at = "abandoned", datetime.now(UTC)
-            member_ids = list(dict.fromkeys(_slots(session, [job.id for job in jobs])))
-            _make_wait(session, member_ids)
+            member_ids = list(dict.fromkeys(members_of(session, [job.id for job in jobs])))
+            make_wait(session, member_ids)
             return member_ids
 
     def mark_told(self, member_ids: Iterable[int]) -> None:
@@ -272,7 +280,7 @@ class Writer:
         numbers = MemberRow.number.in_([member.number for member in members if member.control is None])
         controls = MemberRow.control.in_([member.control for member in members if member.control is not None])
         found = session.scalars(select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, numbers | controls))
-        return {_key(row): row for row in found}
+        return {key_of(row): row for row in found}
 
     def _member_values(self, member: NewMember) -> dict[str, object]:
         return {
@@ -311,13 +319,13 @@ class Writer:
         if not results:
             return
         last = {result.member_id: result for result in results}
-        stored = _stored_results(session, self._own(session, last))
+        stored = stored_results(session, self._own(session, last))
         new: dict[tuple[int, int, int], NewResult] = {}
         for result in results:
             new.setdefault((result.member_id, result.epoch, result.seed), result)
-        if rows := [_result_values(result) for key, result in new.items() if key not in stored]:
+        if rows := [result_values(result) for key, result in new.items() if key not in stored]:
             session.execute(insert(ResultRow), rows)
-        session.connection().execute(_SET_OUTCOME, [_outcome_values(result) for result in last.values()])
+        session.connection().execute(SET_OUTCOME, [outcome_values(result) for result in last.values()])
 
     def _enqueue(self, session: Session, entries: Sequence[OutboxEntry]) -> None:
         if not entries:
@@ -329,7 +337,7 @@ class Writer:
         rows = [
             {"sweep_id": self.sweep_id, "position": position, "key": key, "kind": entry.kind, "payload": entry.payload}
             for position, (key, entry) in enumerate(latest.items(), start=end)
-            if key not in there or not _says_the_same(there[key], entry)
+            if key not in there or not says_the_same(there[key], entry)
         ]
         replaced = [there[key] for key in (str(row["key"]) for row in rows) if key in there]
         if replaced:
@@ -338,73 +346,3 @@ class Writer:
             session.execute(delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in replaced])))
         if rows:
             session.execute(insert(OutboxRow), rows)
-
-
-def _says_the_same(row: OutboxRow, entry: OutboxEntry) -> bool:
-    # As they are written: NaN differs from itself, a list from a tuple.
-    return row.kind == entry.kind and encoded(row.payload) == encoded(entry.payload)
-
-
-def _slots(session: Session, job_ids: Sequence[int]) -> list[int]:
-    query = select(JobMemberRow.member_id).where(JobMemberRow.job_id.in_(job_ids))
-    return list(session.scalars(query.order_by(JobMemberRow.job_id, JobMemberRow.slot)))
-
-
-def _make_wait(session: Session, member_ids: Sequence[int]) -> None:
-    running = MemberRow.id.in_(member_ids) & (MemberRow.state == "running")
-    session.execute(update(MemberRow).where(running).values(state="waiting"))
-
-
-def _key(member: NewMember | MemberRow) -> int | str | None:
-    """What tells members of a sweep apart: the number of a trial, the name of a control."""
-    return member.number if member.control is None else member.control
-
-
-def _stored_results(session: Session, member_ids: Iterable[int]) -> set[tuple[int, int, int]]:
-    """Member, epoch and seed of every result of these members that is stored already."""
-    columns = select(ResultRow.member_id, ResultRow.epoch, ResultRow.seed)
-    found = session.execute(columns.where(ResultRow.member_id.in_(list(member_ids))))
-    return {(row.member_id, row.epoch, row.seed) for row in found}
-
-
-def _result_values(result: NewResult) -> dict[str, object]:
-    return {
-        "member_id": result.member_id,
-        "epoch": result.epoch,
-        "seed": result.seed,
-        "scores": result.scores,
-        "cells": result.cells,
-        "history": result.history,
-        "seconds": result.seconds,
-        "created_at": datetime.now(UTC),
-        "shared": result.shared,
-        "checkpoint": result.checkpoint,
-        "correct": result.correct,
-    }
-
-
-def _outcome_values(result: NewResult) -> dict[str, object]:
-    now = datetime.now(UTC)
-    return {
-        "member": result.member_id,
-        "new_state": result.state,
-        "new_reason": result.reason,
-        "flag": result.overuse,
-        "limits": result.constraints,
-        "now": now,
-        "end": now if result.state in FINAL_STATES else None,
-    }
-
-
-_SET_OUTCOME = (
-    update(MemberRow)
-    .where(MemberRow.id == bindparam("member"))
-    .values(
-        state=bindparam("new_state"),
-        reason=bindparam("new_reason"),
-        overuse=func.coalesce(bindparam("flag"), MemberRow.overuse),
-        constraints=bindparam("limits"),
-        started_at=func.coalesce(MemberRow.started_at, bindparam("now")),
-        finished_at=bindparam("end"),
-    )
-)

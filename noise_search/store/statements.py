@@ -1,0 +1,94 @@
+"""Statements and rows that the driver's transactions are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.orm import Session
+
+from noise_search.store.records import NewMember, NewResult, OutboxEntry
+from noise_search.store.tables import (
+    FINAL_STATES,
+    JobMemberRow,
+    MemberRow,
+    OutboxRow,
+    ResultRow,
+    encoded,
+)
+
+
+def says_the_same(row: OutboxRow, entry: OutboxEntry) -> bool:
+    """Whether a stored entry is the one that is to be sent."""
+    # As they are written: NaN differs from itself, a list from a tuple.
+    return row.kind == entry.kind and encoded(row.payload) == encoded(entry.payload)
+
+
+def members_of(session: Session, job_ids: Sequence[int]) -> list[int]:
+    """Members of jobs, slot by slot."""
+    query = select(JobMemberRow.member_id).where(JobMemberRow.job_id.in_(job_ids))
+    return list(session.scalars(query.order_by(JobMemberRow.job_id, JobMemberRow.slot)))
+
+
+def make_wait(session: Session, member_ids: Sequence[int]) -> None:
+    """Let members wait again that run."""
+    running = MemberRow.id.in_(member_ids) & (MemberRow.state == "running")
+    session.execute(update(MemberRow).where(running).values(state="waiting"))
+
+
+def key_of(member: NewMember | MemberRow) -> int | str | None:
+    """What tells members of a sweep apart: the number of a trial, the name of a control."""
+    return member.number if member.control is None else member.control
+
+
+def stored_results(session: Session, member_ids: Iterable[int]) -> set[tuple[int, int, int]]:
+    """Member, epoch and seed of every result of these members that is stored already."""
+    columns = select(ResultRow.member_id, ResultRow.epoch, ResultRow.seed)
+    found = session.execute(columns.where(ResultRow.member_id.in_(list(member_ids))))
+    return {(row.member_id, row.epoch, row.seed) for row in found}
+
+
+def result_values(result: NewResult) -> dict[str, object]:
+    """Row of a result."""
+    return {
+        "member_id": result.member_id,
+        "epoch": result.epoch,
+        "seed": result.seed,
+        "scores": result.scores,
+        "cells": result.cells,
+        "history": result.history,
+        "seconds": result.seconds,
+        "created_at": datetime.now(UTC),
+        "shared": result.shared,
+        "checkpoint": result.checkpoint,
+        "correct": result.correct,
+    }
+
+
+def outcome_values(result: NewResult) -> dict[str, object]:
+    """What `SET_OUTCOME` is given: state and end of a member as a result leaves it."""
+    now = datetime.now(UTC)
+    return {
+        "member": result.member_id,
+        "new_state": result.state,
+        "new_reason": result.reason,
+        "flag": result.overuse,
+        "limits": result.constraints,
+        "now": now,
+        "end": now if result.state in FINAL_STATES else None,
+    }
+
+
+SET_OUTCOME = (
+    update(MemberRow)
+    .where(MemberRow.id == bindparam("member"))
+    .values(
+        state=bindparam("new_state"),
+        reason=bindparam("new_reason"),
+        overuse=func.coalesce(bindparam("flag"), MemberRow.overuse),
+        constraints=bindparam("limits"),
+        started_at=func.coalesce(MemberRow.started_at, bindparam("now")),
+        finished_at=bindparam("end"),
+    )
+)
