@@ -24,6 +24,7 @@ from noise_search.policy import Policy
 from noise_search.search.space import Picked, policy_of
 from noise_search.seeds import stable_hash
 from noise_search.spec import ObjectiveSpec, Range, SamplerSpec, Space
+from noise_search.store.studies import end_trial
 
 _SAMPLER_SEEDS = 2**32  # NumPy's generators take no larger seed
 
@@ -182,8 +183,7 @@ class Study:
     def _tell(self, trial: _Kept, outcome: Outcome) -> _Kept:
         """Store the outcome; returns the trial as it is stored then."""
         told = _constrained(trial, outcome.constraints)
-        for key in sorted(told.system_attrs.keys() - trial.system_attrs.keys()):
-            self._storage.set_trial_system_attr(trial._trial_id, key, told.system_attrs[key])
+        notes = {key: told.system_attrs[key] for key in sorted(told.system_attrs.keys() - trial.system_attrs.keys())}
         told.state, told.datetime_complete = outcome.state, datetime.now()
         if outcome.state is TrialState.COMPLETE:
             told.values = list(outcome.values)
@@ -191,7 +191,7 @@ class Study:
             # With two objectives one such value breaks the next ask.
             told.values, told.intermediate_values = list(outcome.values), {outcome.epoch: outcome.values[0]}
             self._storage.set_trial_intermediate_value(trial._trial_id, outcome.epoch, outcome.values[0])
-        self._storage.set_trial_state_values(trial._trial_id, told.state, told.values)
+        end_trial(self._storage, trial._trial_id, told.state, told.values, notes)
         return told
 
     def running(self) -> list[tuple[int, dict[str, Picked]]]:

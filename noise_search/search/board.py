@@ -6,12 +6,11 @@ leaves nothing that its successor does not find.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from noise_search.policy import Policy, policy_from_list
-from noise_search.search.results import constraints_of
+from noise_search.search.results import constraints_of, means
 from noise_search.search.stopping import Standing, exposures, is_protected, silent_steps
 from noise_search.spec import SweepSpec
 from noise_search.store import FINAL_STATES, MemberRecord, NewResult, RungScores, Store
@@ -188,7 +187,7 @@ class Board:
             self._live[seat.id] = seat
 
     def _note(self, seat: Seat, epoch: int, found: Sequence[Mapping[str, float]]) -> None:
-        seat.scores[epoch] = {key: statistics.fmean(one[key] for one in found) for key in _KEPT}
+        seat.scores[epoch] = means([{key: one[key] for key in _KEPT} for one in found])
 
     def _note_standings(self, seat: Seat) -> None:
         """How a trial stands at the rungs that it has reached, whenever anything of it has changed."""

@@ -44,7 +44,14 @@ def violated(constraints: Mapping[str, float]) -> str:
 
 def mean_scores(rows: Sequence[Row | RungScores]) -> dict[str, float]:
     """Scores of a member, means over its seeds."""
-    return {key: statistics.fmean(row.scores[key] for row in rows) for key in rows[0].scores}
+    return means([row.scores for row in rows])
+
+
+def means(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of every number over several dictionaries with the same keys; with one, the usual case, it itself."""
+    if len(found) == 1:
+        return {key: float(value) for key, value in found[0].items()}
+    return {key: statistics.fmean(one[key] for one in found) for key in found[0]}
 
 
 def last_scores(store: Store, sweep_id: int) -> dict[int, dict[str, float]]:
@@ -65,10 +72,7 @@ def joined_history(rows: Sequence[Row]) -> list[dict[str, float]]:
     for row in rows:
         for entry in row.history:
             by_epoch.setdefault(int(entry["epoch"]), []).append(entry)
-    return [
-        {key: statistics.fmean(entry[key] for entry in entries) for key in entries[0]}
-        for _, entries in sorted(by_epoch.items())
-    ]
+    return [means(entries) for _, entries in sorted(by_epoch.items())]
 
 
 def correct_by_epoch(rows: Sequence[Row]) -> dict[int, list[str]]:

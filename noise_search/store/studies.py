@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import optuna
 from optuna.distributions import distribution_to_json
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import (
     Column,
     DateTime,
     Float,
-    Insert,
     Integer,
     MetaData,
     String,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.sql.dml import ReturningInsert
 
 KNOWN_OPTUNA = "5.0."  # whose tables these are
 
@@ -75,39 +77,72 @@ class StudyStorage(RDBStorage):
     trials of about 9 parameters and two objectives, Optuna 5.0.0, 2 busy cores, one sweep of each.
     """
 
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self._created: dict[tuple[int, int], int] = {}  # (study, number) -> trial, of those that were made here
+
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Store a trial, with all of its parameters or not at all; returns its id."""
         if template_trial is None or not (is_known() and _is_only_asked(template_trial)):
             return super().create_new_trial(study_id, template_trial)
         with self.engine.begin() as connection:
-            key = connection.execute(_new_trial(study_id, template_trial)).inserted_primary_key
-            assert key is not None
-            trial_id = int(key[0])
+            trial_id, number = connection.execute(_new_trial(study_id, template_trial)).one()
             for table, rows in (
                 (_parameters, _parameter_rows(trial_id, template_trial)),
-                (_attributes, _attribute_rows(trial_id, template_trial)),
+                (_attributes, _attribute_rows(trial_id, template_trial.system_attrs)),
             ):
                 if rows:
                     connection.execute(insert(table), rows)
-        return trial_id
+        self._created[study_id, number] = trial_id
+        return int(trial_id)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Store how a trial has ended."""
-        found = values or ()
-        if not (is_known() and state.is_finished() and all(map(math.isfinite, found))):
+        if not self._ends(state, values):
             return super().set_trial_state_values(trial_id, state, values)
-        with self.engine.begin() as connection:
-            ended = connection.execute(_end(trial_id, state)).rowcount == 1
-            if ended and found:
-                connection.execute(insert(_values), _value_rows(trial_id, found))
-        return ended or super().set_trial_state_values(trial_id, state, values)
+        return self._end(trial_id, state, values, {}) or super().set_trial_state_values(trial_id, state, values)
+
+    def end_trial(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
+    ) -> None:
+        """Store how a trial has ended, and system attributes that it has not had: all of it or nothing."""
+        if not (self._ends(state, values) and self._end(trial_id, state, values, notes)):
+            end_step_by_step(self, trial_id, state, values, notes)
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         """Key of a trial."""
-        query = select(_trials.c.trial_id).where(_trials.c.study_id == study_id, _trials.c.number == trial_number)
-        with self.engine.connect() as connection:
-            found = connection.scalar(query) if is_known() else None
-        return super().get_trial_id_from_study_id_trial_number(study_id, trial_number) if found is None else int(found)
+        known = self._created.get((study_id, trial_number))
+        return super().get_trial_id_from_study_id_trial_number(study_id, trial_number) if known is None else known
+
+    def _ends(self, state: TrialState, values: Sequence[float] | None) -> bool:
+        return is_known() and state.is_finished() and all(map(math.isfinite, values or ()))
+
+    def _end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]) -> bool:
+        """Whether the trial was running, and so has ended now."""
+        with self.engine.begin() as connection:
+            ended = connection.execute(_ending(trial_id, state)).rowcount == 1
+            if ended and notes:
+                connection.execute(insert(_attributes), _attribute_rows(trial_id, notes))
+            if ended and values:
+                connection.execute(insert(_values), _value_rows(trial_id, values))
+        return ended
+
+
+def end_trial(
+    storage: BaseStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
+) -> None:
+    """Store how a trial has ended, with its notes: in one transaction where the storage is ours."""
+    end = storage.end_trial if isinstance(storage, StudyStorage) else partial(end_step_by_step, storage)
+    end(trial_id, state, values, notes)
+
+
+def end_step_by_step(
+    storage: BaseStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
+) -> None:
+    """Store how a trial has ended by what every storage of Optuna can do, its notes first."""
+    for key, note in notes.items():
+        storage.set_trial_system_attr(trial_id, key, note)
+    storage.set_trial_state_values(trial_id, state, values)
 
 
 def is_known() -> bool:
@@ -120,16 +155,17 @@ def _is_only_asked(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.RUNNING and trial.datetime_start is not None and not more
 
 
-def _new_trial(study_id: int, trial: FrozenTrial) -> Insert:
-    """One statement, so that no other trial takes the same number."""
+def _new_trial(study_id: int, trial: FrozenTrial) -> ReturningInsert[int, int]:
+    """One statement, so that no other trial takes the same number; gives key and number."""
     earlier = select(func.count()).where(_trials.c.study_id == study_id).scalar_subquery()
     assert trial.datetime_start is not None
-    return insert(_trials).values(
+    new = insert(_trials).values(
         number=earlier, study_id=study_id, state=trial.state.name, datetime_start=_naive(trial.datetime_start)
     )
+    return new.returning(_trials.c.trial_id, _trials.c.number)
 
 
-def _end(trial_id: int, state: TrialState) -> Update:
+def _ending(trial_id: int, state: TrialState) -> Update:
     running = (_trials.c.trial_id == trial_id) & (_trials.c.state == TrialState.RUNNING.name)
     return update(_trials).where(running).values(state=state.name, datetime_complete=_naive(datetime.now(UTC)))
 
@@ -151,10 +187,8 @@ def _parameter_rows(trial_id: int, trial: FrozenTrial) -> list[dict[str, object]
     ]
 
 
-def _attribute_rows(trial_id: int, trial: FrozenTrial) -> list[dict[str, object]]:
-    return [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in trial.system_attrs.items()
-    ]
+def _attribute_rows(trial_id: int, notes: Mapping[str, Any]) -> list[dict[str, object]]:
+    return [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in notes.items()]
 
 
 def _value_rows(trial_id: int, values: Sequence[float]) -> list[dict[str, object]]:

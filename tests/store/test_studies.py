@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-from noise_search.store.studies import StudyStorage, is_known
+from noise_search.store.studies import StudyStorage, end_trial, is_known
 
 Searched = dict[str, tuple[float | str, BaseDistribution]]
 KINDS: Searched = {
@@ -69,7 +69,7 @@ def in_turn(storage: RDBStorage) -> list[FrozenTrial]:
     study = optuna.create_study(storage=storage, study_name="one", directions=["maximize", "maximize"])
     study_id = storage.get_study_id_from_name("one")
     ids = [storage.create_new_trial(study_id, template_trial=running(KINDS)) for _ in range(4)]
-    storage.set_trial_state_values(ids[1], TrialState.COMPLETE, [0.25, 0.5])
+    end_trial(storage, ids[1], TrialState.COMPLETE, [0.25, 0.5], {"limit": 0.5, "other": [1, "a"]})
     storage.set_trial_state_values(ids[0], TrialState.PRUNED, [0.125, 0.75])
     storage.set_trial_state_values(ids[3], TrialState.FAIL)
     return study.get_trials()
@@ -118,6 +118,27 @@ def test_a_trial_that_has_ended_cannot_end_again(storage: StudyStorage) -> None:
         storage.set_trial_state_values(trial_id, TrialState.PRUNED, [0.25])
     assert storage.get_trial(trial_id).values == [0.5]
     assert storage.get_trial(trial_id).state is TrialState.COMPLETE
+
+
+def test_a_trial_ends_in_one_transaction_with_its_notes(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
+    trial_id = storage.create_new_trial(study_id, template_trial=running(KINDS))
+    ends: list[object] = []
+    note = ends.append  # one object, for the event to know it again
+    event.listen(storage.engine, "commit", note)
+    end_trial(storage, trial_id, TrialState.COMPLETE, [0.5], {"limit": 0.5})
+    event.remove(storage.engine, "commit", note)
+    assert len(ends) == 1
+    assert storage.get_trial(trial_id).system_attrs == {"note": 1, "limit": 0.5}
+
+
+def test_a_trial_that_has_ended_takes_no_more_notes(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
+    trial_id = storage.create_new_trial(study_id, template_trial=running(KINDS))
+    storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5])
+    with pytest.raises(UpdateFinishedTrialError):
+        end_trial(storage, trial_id, TrialState.PRUNED, None, {"limit": 0.5})
+    assert storage.get_trial(trial_id).system_attrs == {"note": 1}
 
 
 def test_a_trial_that_is_not_there_is_refused(storage: StudyStorage) -> None:
