@@ -48,7 +48,7 @@ class Reporter(Protocol):
         """Work of the whole sweep, and how much of it an earlier run has done."""
 
     def advance(self, epochs: int) -> None:
-        """So much more is done."""
+        """So much more is done; or so much less, where a job has failed that had told of it."""
 
     def message(self, text: str) -> None:
         """How it stands, in a few words."""

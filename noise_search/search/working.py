@@ -127,6 +127,7 @@ def _run(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> N
         telling.raise_its_own()
         width, alone = work.width, _out_of_memory_alone(seats)
         _after_failure(work, seats, job_id, error, telling.epochs, opened.executor.now() - clock)
+        work.on_epoch(-telling.epochs)  # they are to be trained again
         _run_halves(work, seats, from_epoch, to_epoch)
         if _out_of_memory_alone(seats) > alone:
             work.width = width

@@ -16,6 +16,7 @@ from noise_search.errors import CallerError
 from noise_search.execute import SimulatedExecutor
 from noise_search.execute.simulated import Point
 from noise_search.policy import Policy, policy_from_list
+from noise_search.search.driver import Reporter
 from noise_search.search.outcomes import DIVERGED
 from noise_search.search.reporting import Silent
 from noise_search.search.simulating import simulate
@@ -248,13 +249,14 @@ class _FailingAtTheEnd:
         return results
 
 
-def _failing_late(folder: Path, *overrides: str) -> tuple[SweepRecord, float]:
+def _failing_late(folder: Path, *overrides: str, reporter: Reporter | None = None) -> tuple[SweepRecord, float]:
     """Sweep in which trial 5 fails late; with the seconds by the clock."""
     run(folder / "whole", *overrides)
     spec = simulated_spec(*overrides)
     inner = executor(spec)
     with open_store(locate(folder / "one"), create=True) as store:
-        record = simulate(spec, NAME, store, _FailingAtTheEnd(inner, _member_id(folder / "whole", 5)))
+        failing = _FailingAtTheEnd(inner, _member_id(folder / "whole", 5))
+        record = simulate(spec, NAME, store, failing, reporter=reporter)
     return record, inner.now()
 
 
@@ -267,6 +269,21 @@ def test_the_time_and_the_epochs_of_failed_jobs_count(tmp_path: Path) -> None:
     controls = 3 * EPOCHS
     assert status(NAME, store=tmp_path / "one")["epochs_trained"] == trained + controls
     assert status(NAME, store=tmp_path / "one")["seconds"] == clock
+
+
+def test_epochs_of_a_job_that_failed_are_no_progress(tmp_path: Path) -> None:
+    class Counting(Silent):
+        total = done = 0
+
+        def begin(self, total: int, done: int) -> None:
+            self.total, self.done = total, done
+
+        def advance(self, epochs: int) -> None:
+            self.done += epochs
+
+    counted = Counting()
+    _failing_late(tmp_path, reporter=counted)
+    assert counted.done == counted.total
 
 
 def test_failed_jobs_use_up_the_minutes_of_the_budget(tmp_path: Path) -> None:
