@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.stats import spearmanr
+
 from measuring import spread, spreads
 from noise_search.execute import RecordedExecutor, Recording
 from noise_search.policy import Policy, policy_from_list
@@ -62,6 +65,33 @@ def shares(trained: int, run: Run) -> dict[str, float]:
     whole = run["status"]["epochs_trained"]
     controls = sum(max(map(int, member["curve"])) for member in run["members"] if member["control"] is not None)
     return {"trials": (trained - controls) / (whole - controls), "all_members": trained / whole}
+
+
+def first_trials(run: Run, stopped: Run, epochs: int) -> dict[str, float]:
+    """What a whole search has after as many epochs of its trials as one that stops trials has trained in all.
+
+    Returns:
+        How many trials these are, and their share of its hypervolume.
+    """
+    controls = sum(max(map(int, member["curve"])) for member in stopped["members"] if member["control"] is not None)
+    count = (stopped["status"]["epochs_trained"] - controls) // epochs
+    return {"trials": count, "hypervolume": volume(run, epochs, range(count)) / volume(run, epochs)}
+
+
+def rank_correlations(run: Run, epochs: int) -> dict[str, dict[str, float]]:
+    """Epoch -> Spearman's rank correlation of scores after it with those after the last one, over complete trials.
+
+    Of clean and robust accuracy, and of their sum, as `clean`, `robust` and `both`.
+    """
+    curves = [trial["curve"] for trial in trials_of(run) if trial["state"] == "complete"]
+    scores = {epoch: np.array([curve[str(epoch)][1:] for curve in curves]) for epoch in range(1, epochs + 1)}
+    return {
+        str(epoch): {
+            what: float(spearmanr(scores[epoch] @ weights, scores[epochs] @ weights).statistic)
+            for what, weights in {"clean": (1, 0), "robust": (0, 1), "both": (1, 1)}.items()
+        }
+        for epoch in range(1, epochs)
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,6 +279,25 @@ def test_trials_of_the_front_that_have_no_hypervolume_are_counted_apart() -> Non
     assert found["hypervolume_kept"] == 1.0
 
 
+def test_the_first_trials_are_as_many_as_the_epochs_of_a_search_that_stops_would_have_trained() -> None:
+    replaying = import_module("replaying")
+    stopped = {"members": WHOLE["members"][:1], "status": {"epochs_trained": 2 + 5}}  # of the control, and of trials
+    found = replaying.first_trials(WHOLE, stopped, 2)
+    assert found == {"trials": 2, "hypervolume": pytest.approx(1.0)}
+    # Over (0.75, 0.6) the first alone has 0.05 x 0.2, half of what both have.
+    fewer = replaying.first_trials(WHOLE, {**stopped, "status": {"epochs_trained": 2 + 3}}, 2)
+    assert fewer == {"trials": 1, "hypervolume": pytest.approx(0.5)}
+
+
+def test_ranks_that_turn_round_are_correlated_with_minus_one() -> None:
+    scores = [(0.7, 0.4), (0.8, 0.5), (0.9, 0.6)]
+    members = [member(number, clean, robust) for number, (clean, robust) in enumerate(scores)]
+    for one, (clean, robust) in zip(members, scores, strict=True):
+        one["curve"]["1"] = [0.5, 1 - clean, robust / 3]
+    found = import_module("replaying").rank_correlations(searched(*members), 2)
+    assert found == {"1": pytest.approx({"clean": -1.0, "robust": 1.0, "both": -1.0})}
+
+
 def test_epochs_are_shared_out_with_controls_and_without() -> None:
     assert import_module("replaying").shares(7, WHOLE) == {"trials": 5 / 8, "all_members": 7 / 10}
 
@@ -313,6 +332,13 @@ def test_a_training_broke_down_at_its_first_loss_that_was_not_finite_or_at_its_e
 def test_searches_that_train_alike_differ_in_nothing_at_the_epochs_of_both() -> None:
     early = {**LEVEL, "number": 5, "curve": {"1": LEVEL["curve"]["1"]}, "state": "stopped"}
     assert script("bench_stopping").differences(WHOLE, searched(WHOLE["members"][0], FALLING, early), 1) == []
+
+
+def test_searches_that_score_otherwise_before_the_end_are_compared_at_the_end_alone() -> None:
+    off = {**LEVEL, "curve": {"1": [0.4, 0.1, 0.1], "2": LEVEL["curve"]["2"]}}
+    differences = script("bench_stopping").differences
+    assert differences(WHOLE, searched(FALLING, off), 1, only=2) == []
+    assert differences(WHOLE, searched(FALLING, off), 1) != []
 
 
 def test_another_score_of_the_same_policy_or_another_first_batch_is_told() -> None:
