@@ -25,10 +25,10 @@ def test_it_says_what_a_sweep_would_do_and_writes_nothing(ns: Run) -> None:
 
 def test_with_stopping_fewer_epochs_are_expected_than_there_can_be(ns: Run) -> None:
     found = json.loads(ns("sweep", *TINY, *HALVING, "--preview", "--json")[1])
-    assert found["rungs"] == [1, 4, 6, 9]
+    assert found["rungs"] == [1, 3, 6, 9]
     assert found["epochs_at_most"] == 9 * (27 + CONTROLS)
-    # All for 1 epoch, 10 (two of five) for 3 more, 4 of these for 2 more and for the last 3; controls to the end.
-    assert found["epochs_expected"] == 27 + 10 * 3 + 4 * 2 + 4 * 3 + 9 * CONTROLS
+    # All for 1 epoch, 13 (half) for 2 more, 6 of these for 3 more, at least 12 % of all to the end; so are controls.
+    assert found["epochs_expected"] == 27 + 13 * 2 + 6 * 3 + 4 * 3 + 9 * CONTROLS
 
 
 def test_every_seed_costs_its_epochs(ns: Run) -> None:
@@ -39,7 +39,7 @@ def test_every_seed_costs_its_epochs(ns: Run) -> None:
 def test_people_get_a_table_and_five_lines(ns: Run) -> None:
     code, out, _ = ns("sweep", *TINY, *HALVING, "--preview")
     assert code == 0
-    assert "after 1, 4, 6, 9 epochs" in out
+    assert "after 1, 3, 6, 9 epochs" in out
     assert "time:     about" in out
 
 
@@ -52,8 +52,8 @@ def test_of_a_sweep_that_is_there_it_says_what_is_left(ns: Run, tmp_path: Path) 
     found = json.loads(ns(*command, "--json")[1])
     assert (found["ended"], found["waiting"], found["trials"]) == (0, 2, BUDGET)
     assert found["epochs_at_most"] == 2 * BUDGET - 2
-    # Of six trials two have trained the first epoch; two of five shall train the second.
-    assert found["epochs_expected"] == (BUDGET - 2) + BUDGET // 3
+    # Of six trials two have trained the first epoch; half of all shall train the second.
+    assert found["epochs_expected"] == (BUDGET - 2) + BUDGET // 2
     assert found["seconds_spent"] >= 0
     assert "so far:   0 trials ended, 2 wait" in ns(*command)[1]
 
