@@ -164,6 +164,7 @@ class Board:
         policy, steps = policy_from_list(member.policy), self.rungs[-1] * self.steps_per_epoch
         last = self.rungs[-1] if member.control is not None else self.rungs[0]
         judged = len(self.rungs) > 1 and member.control is None
+        tables = policy.tabulate(steps) if judged else {}
         return Seat(
             id=member.id,
             number=member.number,
@@ -173,8 +174,8 @@ class Board:
             state="waiting" if member.state == "running" else member.state,
             attempts=dict(member.attempts),
             overuse=member.overuse,
-            exposure=exposures(policy, steps, [rung * self.steps_per_epoch for rung in self.rungs]) if judged else (),
-            silent=silent_steps(policy, steps) if judged else 0,
+            exposure=exposures(tables, [rung * self.steps_per_epoch for rung in self.rungs]) if judged else (),
+            silent=silent_steps(tables, steps) if judged else 0,
             told=member.told,
             constraints=dict(member.constraints),
         )

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from noise_search.policy import Policy
 from noise_search.spec import StoppingSpec
 
 PROTECTED_BELOW = 0.10  # share of a trial's noise that must have acted before it is judged
@@ -35,6 +35,7 @@ PROTECTED_AT_MOST = 0.25  # share of the trials at a rung
 COMPLETE_AT_LEAST = 0.12  # share of the judged trials that train to the end: TPE's good set is the top tenth
 
 Point = tuple[float, float]
+Tables = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +84,21 @@ def rung_epochs(spec: StoppingSpec, epochs: int) -> tuple[int, ...]:
     return tuple(sorted({epochs, *(max(1, round(epochs * share)) for share in shares)}))
 
 
-def exposures(policy: Policy, steps: int, at: Sequence[int]) -> tuple[float, ...]:
+def exposures(tables: Tables, at: Sequence[int]) -> tuple[float, ...]:
     """Share of a policy's noise that has acted after so many steps: of its terms the largest; 1 without any noise.
 
     Args:
-        policy: Of a trial.
-        steps: Of the whole training.
+        tables: Of a trial's policy, see `Policy.tabulate`.
         at: Numbers of steps.
     """
-    sums = [np.concatenate([[0.0], np.cumsum(table.numpy())]) for table in policy.tabulate(steps).values()]
+    sums = [np.concatenate([[0.0], np.cumsum(table.numpy())]) for table in tables.values()]
     acting = [total for total in sums if total[-1] > 0]
     return tuple(max((float(total[step] / total[-1]) for total in acting), default=1.0) for step in at)
 
 
-def silent_steps(policy: Policy, steps: int) -> int:
+def silent_steps(tables: Tables, steps: int) -> int:
     """Steps before the first at which any noise of a policy acts; all of them where none ever does."""
-    acting = [np.flatnonzero(table.numpy()) for table in policy.tabulate(steps).values()]
+    acting = [np.flatnonzero(table.numpy()) for table in tables.values()]
     return min((int(found[0]) for found in acting if len(found)), default=steps)
 
 

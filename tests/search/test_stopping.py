@@ -240,24 +240,24 @@ def test_a_quarter_of_the_trials_at_a_rung_is_protected_at_most() -> None:
 
 
 def test_exposure_is_the_share_of_the_noise_that_has_acted() -> None:
-    assert exposures(acting(0.0), 100, [10, 50, 100]) == pytest.approx((0.1, 0.5, 1.0))
-    assert exposures(acting(0.5), 100, [10, 50, 100])[:1] == (0.0,)
+    assert exposures(acting(0.0).tabulate(100), [10, 50, 100]) == pytest.approx((0.1, 0.5, 1.0))
+    assert exposures(acting(0.5).tabulate(100), [10, 50, 100])[:1] == (0.0,)
 
 
 def test_of_several_terms_the_one_that_has_acted_most_counts() -> None:
     both = Policy((*acting(0.0).terms, Term("weights", "relative", 0.1, schedule=acting(0.5).terms[0].schedule)))
-    assert exposures(both, 100, [20]) == pytest.approx((0.2,))
+    assert exposures(both.tabulate(100), [20]) == pytest.approx((0.2,))
 
 
 def test_without_any_noise_there_is_nothing_to_wait_for() -> None:
-    assert exposures(Policy(), 100, [1]) == (1.0,)
-    assert exposures(acting(0.0, magnitude=0.0), 100, [1]) == (1.0,)
+    assert exposures(Policy().tabulate(100), [1]) == (1.0,)
+    assert exposures(acting(0.0, magnitude=0.0).tabulate(100), [1]) == (1.0,)
 
 
 def test_noise_that_begins_late_is_silent_until_then() -> None:
-    assert silent_steps(acting(0.5), 101) == 50
-    assert silent_steps(acting(0.0), 101) == 0
-    assert silent_steps(Policy(), 101) == 101
+    assert silent_steps(acting(0.5).tabulate(101), 101) == 50
+    assert silent_steps(acting(0.0).tabulate(101), 101) == 0
+    assert silent_steps(Policy().tabulate(101), 101) == 101
 
 
 @pytest.mark.parametrize(
