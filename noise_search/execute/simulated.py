@@ -206,7 +206,7 @@ def noisy_curves(seed: int, *, epochs: int, spread: float = 0.01, diverging: flo
         seed: Of the errors.
         epochs: Of the whole training.
         spread: SD of a trial's error.
-        diverging: Share of trials that diverge, at an epoch of their own.
+        diverging: Share of trials that diverge, at an epoch of their own; what has no noise never does.
     """
 
     def curve(policy: Policy, trial_seed: int, epoch: int) -> Point:
@@ -220,7 +220,8 @@ def noisy_curves(seed: int, *, epochs: int, spread: float = 0.01, diverging: flo
         risen = 1.0 - math.exp(-4.0 * epoch / epochs)
         clean = 0.1 + risen * (0.85 - 0.15 * now**2 + float(errors[0]))
         robust = 0.1 + risen * (0.45 + 0.35 * math.tanh(4.0 * mean) - 0.1 * mean**2 + float(errors[1]))
-        gone = float(when[0]) < diverging and epoch >= math.ceil(float(when[1]) * epochs)
+        diverges = bool(policy.terms) and float(when[0]) < diverging
+        gone = diverges and epoch >= math.ceil(float(when[1]) * epochs)
         return Point(min(max(clean, 0.0), 1.0), min(max(robust, 0.0), 1.0), diverged=gone)
 
     return curve

@@ -8,6 +8,7 @@ import pytest
 from sweep_examples import spec
 
 from noise_search.execute import Executor, InlineExecutor, RecordedExecutor, Recording
+from noise_search.execute.simulated import noisy_curves
 from noise_search.policy import Policy, Term
 from noise_search.training import Job, Member, Result, Setup, make_workbench
 
@@ -72,3 +73,9 @@ def test_progress_of_recorded_trainings_adds_up_to_their_epochs_and_takes_no_tim
     executor.run(job(1, 3, keep=True), told.append)
     assert (sum(told), executor.now()) == (len(POLICIES) * 2, 0.0)
     assert (executor.validation_samples, executor.steps_per_epoch) == (9, 7)
+
+
+def test_of_closed_form_curves_all_can_diverge_but_those_without_noise() -> None:
+    for seed in range(3):
+        curve = noisy_curves(seed, epochs=EPOCHS, diverging=1.0)
+        assert [curve(policy, 0, EPOCHS).diverged for policy in POLICIES] == [False, True]

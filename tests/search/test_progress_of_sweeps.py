@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from simulations import EPOCHS, run, trials_in
 
-from noise_search.execute.simulated import Point, noisy_curves
-from noise_search.policy import Policy
+from noise_search.execute.simulated import noisy_curves
 from noise_search.training import Job
 
 CONTROLS = 3
@@ -33,12 +32,8 @@ class Counting:
 
 @pytest.mark.parametrize("overrides", [(), ("stopping=pareto_halving", "objective=pareto")], ids=["none", "halving"])
 def test_trials_that_diverge_or_are_stopped_early_count_to_the_end(overrides: tuple[str, ...], tmp_path: Path) -> None:
-    counted, curve, half = Counting(), noisy_curves(0, epochs=EPOCHS), noisy_curves(0, epochs=EPOCHS, diverging=0.5)
-
-    def sound_without_noise(policy: Policy, seed: int, epoch: int) -> Point:
-        return (half if policy.terms else curve)(policy, seed, epoch)
-
-    run(tmp_path, *overrides, curve=sound_without_noise, reporter=counted)
+    counted = Counting()
+    run(tmp_path, *overrides, curve=noisy_curves(0, epochs=EPOCHS, diverging=0.5), reporter=counted)
     assert "infeasible" in {trial.state for trial in trials_in(tmp_path).values()}
     assert counted.done == counted.total == (CONTROLS + TRIALS) * EPOCHS
 
