@@ -4,7 +4,7 @@
         whoever is due trains up to the next rung, in jobs of a cohort each
         a job's results: (1) committed to our store with what the mirror shall show,
                          (2) told to Optuna, (3) sent to MLflow by the mirror's own thread
-        if a whole batch of trials may go on from a rung, it does
+        if so many trials may go on from a rung as a batch leaves there, they do
         else a batch is asked: batch -> policies -> members in the store
         else those go on that may
     who still waits at a rung is stopped
@@ -161,7 +161,7 @@ def _amount(work: Work) -> tuple[int, int]:
 
 def _next(work: Work) -> list[Seat]:
     """Members to train next; empty at the end."""
-    opened, board, batch = work.opened, work.board, work.opened.spec.sampler.batch
+    opened, board, _batch = work.opened, work.board, work.opened.spec.sampler.batch
     refuse_to_go_on(opened)
     refuse_diverged(opened.spec, board.control())
     if out_of_time(opened):
@@ -171,7 +171,7 @@ def _next(work: Work) -> list[Seat]:
     if due := board.due():
         controls = [seat for seat in due if seat.control is not None]
         return controls or due
-    if going_on := _promote(work, at_least=batch):
+    if going_on := _promote(work):
         return going_on
     if len(opened.study) < opened.spec.budget.trials:
         _ask(work)
@@ -179,11 +179,16 @@ def _next(work: Work) -> list[Seat]:
     return _promote(work, at_least=1)
 
 
-def _promote(work: Work, *, at_least: int) -> list[Seat]:
-    """Let up to a batch of trials go on from the highest rung at which so many may."""
+def _promote(work: Work, *, at_least: int | None = None) -> list[Seat]:
+    """Let up to a batch of trials go on from the highest rung at which enough may.
+
+    Args:
+        work: Of the driver.
+        at_least: How many are enough; None: so many as a batch leaves at the rung.
+    """
     board, batch = work.board, work.opened.spec.sampler.batch
     for rung in reversed(board.rungs[:-1]):
-        ready = _ready(work, rung, at_least=at_least)
+        ready = _ready(work, rung, at_least=at_least or _left_of_a_batch(work, rung))
         if ready:
             chosen = ready[:batch]
             target = board.after(rung)
@@ -194,6 +199,17 @@ def _promote(work: Work, *, at_least: int) -> list[Seat]:
                 work.opened.study.resume(seat.number)
             return sorted(chosen, key=lambda seat: seat.number or 0)
     return []
+
+
+def _left_of_a_batch(work: Work, rung: int) -> int:
+    """How many of a batch go on from a rung, two at least, which train side by side.
+
+    Were it a whole batch at every rung, none would come to its end before nearly all have begun, and samplers would
+    propose without knowing how any ends.
+    """
+    spec = work.opened.spec
+    left = spec.sampler.batch / spec.stopping.factor ** (work.board.rungs.index(rung) + 1)
+    return max(min(2, spec.sampler.batch), round(left))
 
 
 def _ready(work: Work, rung: int, *, at_least: int) -> list[Seat]:

@@ -27,8 +27,8 @@ def test_with_stopping_fewer_epochs_are_expected_than_there_can_be(ns: Run) -> N
     found = json.loads(ns("sweep", *TINY, *HALVING, "--preview", "--json")[1])
     assert found["rungs"] == [1, 3, 6, 9]
     assert found["epochs_at_most"] == 9 * (27 + CONTROLS)
-    # All for 1 epoch, 13 (half) for 2 more, 6 of these for 3 more, at least 12 % of all to the end; so are controls.
-    assert found["epochs_expected"] == 27 + 13 * 2 + 6 * 3 + 4 * 3 + 9 * CONTROLS
+    # All for 1 epoch, 12 (four of nine) for 2 more, 5 of these for 3 more, 12 % of all to the end, as are controls.
+    assert found["epochs_expected"] == 27 + 12 * 2 + 5 * 3 + 4 * 3 + 9 * CONTROLS
 
 
 def test_every_seed_costs_its_epochs(ns: Run) -> None:
@@ -52,8 +52,8 @@ def test_of_a_sweep_that_is_there_it_says_what_is_left(ns: Run, tmp_path: Path) 
     found = json.loads(ns(*command, "--json")[1])
     assert (found["ended"], found["waiting"], found["trials"]) == (0, 2, BUDGET)
     assert found["epochs_at_most"] == 2 * BUDGET - 2
-    # Of six trials two have trained the first epoch; half of all shall train the second.
-    assert found["epochs_expected"] == (BUDGET - 2) + BUDGET // 2
+    # Of six trials two have trained the first epoch; two of them shall train the second.
+    assert found["epochs_expected"] == (BUDGET - 2) + BUDGET // 3
     assert found["seconds_spent"] >= 0
     assert "so far:   0 trials ended, 2 wait" in ns(*command)[1]
 

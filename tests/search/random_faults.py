@@ -33,6 +33,7 @@ SMALL = (
     "driver.cohort=3",  # a batch of four is two jobs, so that kills come between them
     "driver.retries.error=100",  # what fails by chance is never given up
     "driver.retries.lost=100",
+    "driver.retries.memory=100",
     "controls.constants=0",
     "controls.random=0",
 )
@@ -52,6 +53,7 @@ _STORAGE_CALLS = (
     "set_trial_system_attr",
     "set_trial_intermediate_value",
     "set_trial_state_values",
+    "end_trial",  # of ours
 )
 _WRITER_CALLS = tuple(
     name
@@ -257,7 +259,8 @@ def watched(moments: Moments, storage: BaseStorage) -> Iterator[None]:
     watching: tuple[tuple[type, tuple[str, ...], object], ...] = (
         (Writer, _WRITER_CALLS, None),
         (Study, _STUDY_CALLS, None),
-        (type(storage), _STORAGE_CALLS, storage),  # others are copies that samplers look at
+        # Others are copies that samplers look at.
+        (type(storage), tuple(name for name in _STORAGE_CALLS if hasattr(storage, name)), storage),
     )
     with ExitStack() as restored:
         for kind, names, only in watching:
@@ -274,7 +277,7 @@ def _counting(method: Callable[..., Any], moments: Moments, only: object) -> Cal
             return method(self, *arguments, **options)
         moments.one()
         returned = method(self, *arguments, **options)
-        if method.__name__ == "set_trial_state_values":
+        if method.__name__ in ("set_trial_state_values", "end_trial"):
             moments.tells[arguments[0]] += 1
         moments.one()
         return returned
