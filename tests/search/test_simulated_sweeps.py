@@ -53,6 +53,18 @@ def test_without_stopping_every_trial_trains_to_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overrides", [HALVING, PARETO], ids=["halving", "pareto_halving"])
+def test_samplers_learn_how_trials_end_while_most_are_still_to_be_asked(
+    overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    run(tmp_path, *overrides, "budget.trials=60", "sampler.batch=6")
+    controls = 3
+    trained = [job for job in jobs_in(tmp_path) if min(job.members) > controls]
+    ended = next(index for index, job in enumerate(trained) if job.to_epoch == EPOCHS)
+    asked = {member for job in trained[:ended] for member in job.members}
+    assert len(asked) <= 30
+
+
+@pytest.mark.parametrize("overrides", [HALVING, PARETO], ids=["halving", "pareto_halving"])
 def test_stopped_trials_save_epochs_and_say_why(overrides: tuple[str, ...], tmp_path: Path) -> None:
     run(tmp_path, *overrides)
     stopped = [member for member in trials_in(tmp_path).values() if member.state == "stopped"]
