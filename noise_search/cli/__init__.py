@@ -1,13 +1,14 @@
 """The command line: `noise-search COMMAND`.
 
 Results go to standard output, progress and logs to standard error. Exit codes: 0 done; 1 failed; 2 the caller's
-mistakes, one line each; 130 interrupted.
+mistakes, one line each; 130 interrupted; 141 whoever read the output has gone.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -48,12 +49,20 @@ if TYPE_CHECKING:
     from noise_search.commands import SweepOutcome
 
 # Heavy modules (torch, Optuna, MLflow, Hydra) are imported by the commands that need them: --help stays quick.
+BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE has ended
 LISTS = ("noises", "schedules", "corruptions", "data", "models")
 
 
 def entry_point() -> None:
     """Console script `noise-search`."""
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `head` does: there is nobody to tell, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,6 +79,8 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
     except Exception as error:
         logging.getLogger(__name__).info("traceback", exc_info=True)
         hint = "" if options.verbose else "; -v shows where"

@@ -15,6 +15,7 @@ from sweep_examples import (
     BUDGET,
     NAME,
     TINY,
+    command,
     contents,
     environment,
     findings,
@@ -242,3 +243,17 @@ def test_a_whole_sweep_in_a_new_interpreter_prints_json_alone_and_warns_of_nothi
     assert "Warning" not in ran.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert findings(tmp_path / "runs") == findings(finished_store())
+
+
+@pytest.mark.parametrize(("more", "code"), [(("--json",), 141), ((), 1)], ids=["plain", "by rich"])
+def test_output_that_nobody_reads_to_its_end_is_no_failure_to_report(
+    more: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    arguments = ("list", "noises", *more)
+    with subprocess.Popen(
+        command(*arguments), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == ("", code)
