@@ -18,7 +18,7 @@ from noise_search.store import FINAL_STATES, locate, open_store
 
 TRIALS = 9
 OVERRIDES = (
-    "stopping=pareto_halving",  # after 1, 4, 6 and 9 epochs
+    "stopping=pareto_halving",  # after 1, 3, 6 and 9 epochs
     "objective=pareto",
     "train.epochs=9",
     f"budget.trials={TRIALS}",
