@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from noise_search.policy import Policy, policy_from_list
 from noise_search.search.results import constraints_of, means
-from noise_search.search.stopping import Standing, exposures, is_protected, silent_steps
+from noise_search.search.stopping import Ranking, Standing, exposures, is_protected, ranked, silent_steps
 from noise_search.spec import SweepSpec
 from noise_search.store import FINAL_STATES, MemberRecord, NewResult, RungScores, Store
 
@@ -79,6 +79,7 @@ class Board:
         self._trials: dict[int, Seat] = {}
         self._live: dict[int, Seat] = {}
         self._standings: dict[int, dict[int, Standing]] = {epoch: {} for epoch in self.rungs[:-1]}
+        self._rankings: dict[int, Ranking] = {}
 
     def load(self, store: Store, sweep_id: int) -> None:
         """Take over what the store holds."""
@@ -132,9 +133,15 @@ class Board:
             if seat.control is None and seat.reached == rung and seat.target <= rung
         ]
 
-    def standings(self, rung: int) -> list[Standing]:
-        """Of all trials that have reached a rung, which is not the last."""
-        return list(self._standings[rung].values())
+    def ranking(self, rung: int) -> Ranking:
+        """Of all trials that have reached a rung, which is not the last; found anew where any of them has changed."""
+        if rung not in self._rankings:
+            self._rankings[rung] = ranked(list(self._standings[rung].values()), self._spec.stopping)
+        return self._rankings[rung]
+
+    def judged_first(self) -> int:
+        """Trials that have reached the first rung and not diverged there."""
+        return sum(not one.diverged for one in self._standings[self.rungs[0]].values())
 
     def after(self, epoch: int) -> int:
         """Next rung after an epoch."""
@@ -195,8 +202,12 @@ class Board:
         if seat.number is None:
             return
         for index, rung in enumerate(self.rungs[:-1]):
-            if rung in seat.scores:
-                self._standings[rung][seat.number] = self._standing(seat, index)
+            if rung not in seat.scores:
+                continue
+            standing = self._standing(seat, index)
+            if standing != self._standings[rung].get(seat.number):
+                self._standings[rung][seat.number] = standing
+                self._rankings.pop(rung, None)
 
     def _standing(self, seat: Seat, index: int) -> Standing:
         rung = self.rungs[index]

@@ -224,9 +224,8 @@ def _ready(work: Work, rung: int, *, at_least: int) -> list[Seat]:
 
 
 def _verdicts(work: Work, rung: int) -> Mapping[int, Verdict]:
-    first = work.board.standings(work.board.rungs[0])
-    judged_first = sum(not one.diverged for one in first)
-    return judge(work.board.standings(rung), work.opened.spec.stopping, judged_first=judged_first)
+    board = work.board
+    return judge(board.ranking(rung), work.opened.spec.stopping, judged_first=board.judged_first())
 
 
 def _is_cut_short(work: Work) -> bool:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,24 +113,46 @@ def is_protected(exposure: Sequence[float], rung: int) -> bool:
     return exposure[rung] < PROTECTED_BELOW and not late
 
 
-def judge(standings: Sequence[Standing], spec: StoppingSpec, *, judged_first: int) -> Mapping[int, Verdict]:
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All trials that have reached a rung, those that went on or were stopped among them.
+
+    Args:
+        order: Numbers of those that are judged, the best first, each with its standing and whether it is on the front.
+        protected: Numbers of the trials that are not judged yet.
+        diverged: Numbers of those that never go on.
+    """
+
+    order: tuple[tuple[Standing, bool], ...]
+    protected: Collection[int]
+    diverged: Collection[int]
+
+
+def ranked(standings: Sequence[Standing], spec: StoppingSpec) -> Ranking:
+    """Rank the trials that have reached a rung by the kind of stopping."""
+    protected = _protected(standings)
+    judged = [one for one in standings if not one.diverged and one.number not in protected]
+    order = _ranked(judged, two=spec.name == "pareto_halving")
+    return Ranking(tuple(order), protected, [one.number for one in standings if one.diverged])
+
+
+def judge(ranking: Ranking, spec: StoppingSpec, *, judged_first: int) -> Mapping[int, Verdict]:
     """Verdict on every trial that has reached a rung, by number.
 
     Args:
-        standings: Of all that have reached it, those that went on or were stopped among them.
+        ranking: Of the rung.
         spec: Kind of stopping and its factor.
         judged_first: Trials that were judged at the first rung: a share of them is to train to the end.
     """
-    protected = _protected(standings)
-    judged = [one for one in standings if not one.diverged and one.number not in protected]
-    quota = max(int(len(judged) / spec.factor), math.ceil(COMPLETE_AT_LEAST * judged_first))
-    order = _ranked(judged, two=spec.name == "pareto_halving")
-    verdicts = {one.number: Verdict(False, "diverged", len(standings)) for one in standings if one.diverged}
-    verdicts |= {number: Verdict(True, "protected: little of its noise has acted", -1) for number in protected}
+    judged = len(ranking.order)
+    quota = max(int(judged / spec.factor), math.ceil(COMPLETE_AT_LEAST * judged_first))
+    all_of_them = judged + len(ranking.protected) + len(ranking.diverged)
+    verdicts = {number: Verdict(False, "diverged", all_of_them) for number in ranking.diverged}
+    verdicts |= {number: Verdict(True, "protected: little of its noise has acted", -1) for number in ranking.protected}
     left = quota
-    for place, (one, on_front) in enumerate(order):
+    for place, (one, on_front) in enumerate(ranking.order):
         has_place = left > 0 and (one.overuse is None or spec.name == "pareto_halving")
-        rank = f"place {place + 1} of {len(judged)}, of which {quota} go on"
+        rank = f"place {place + 1} of {judged}, of which {quota} go on"
         verdicts[one.number] = _verdict(one, on_front, has_place, rank, place)
         left -= verdicts[one.number].goes_on
     return verdicts

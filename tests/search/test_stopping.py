@@ -18,6 +18,7 @@ from noise_search.search.stopping import (
     front_ranks,
     is_protected,
     judge,
+    ranked,
     rung_epochs,
     silent_steps,
 )
@@ -41,7 +42,7 @@ def going(found: dict[int, Verdict] | object) -> set[int]:
 
 
 def judged(given: list[Standing], spec: StoppingSpec, first: int | None = None) -> dict[int, Verdict]:
-    return dict(judge(given, spec, judged_first=len(given) if first is None else first))
+    return dict(judge(ranked(given, spec), spec, judged_first=len(given) if first is None else first))
 
 
 def acting(start: float, stop: float = 1.0, magnitude: float = 0.1) -> Policy:
