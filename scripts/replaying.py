@@ -62,9 +62,12 @@ def shares(trained: int, run: Run) -> dict[str, float]:
         trained: Epochs of all members.
         run: The whole search, with the same controls, which train to the end in both.
     """
-    whole = run["status"]["epochs_trained"]
-    controls = sum(max(map(int, member["curve"])) for member in run["members"] if member["control"] is not None)
+    whole, controls = run["status"]["epochs_trained"], _epochs_of_controls(run)
     return {"trials": (trained - controls) / (whole - controls), "all_members": trained / whole}
+
+
+def _epochs_of_controls(run: Run) -> int:
+    return sum(max(map(int, member["curve"])) for member in run["members"] if member["control"] is not None)
 
 
 def first_trials(run: Run, stopped: Run, epochs: int) -> dict[str, float]:
@@ -73,8 +76,7 @@ def first_trials(run: Run, stopped: Run, epochs: int) -> dict[str, float]:
     Returns:
         How many trials these are, and their share of its hypervolume.
     """
-    controls = sum(max(map(int, member["curve"])) for member in stopped["members"] if member["control"] is not None)
-    count = (stopped["status"]["epochs_trained"] - controls) // epochs
+    count = (stopped["status"]["epochs_trained"] - _epochs_of_controls(stopped)) // epochs
     return {"trials": count, "hypervolume": volume(run, epochs, range(count)) / volume(run, epochs)}
 
 

@@ -19,6 +19,7 @@ from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
 from noise_search.cli.removing import add_rm
 from noise_search.cli.running import (
+    BROKEN_PIPE,
     DONE,
     FAILED,
     HYDRA,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from noise_search.commands import SweepOutcome
 
 # Heavy modules (torch, Optuna, MLflow, Hydra) are imported by the commands that need them: --help stays quick.
-BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE has ended
 LISTS = ("noises", "schedules", "corruptions", "data", "models")
 
 

@@ -19,6 +19,7 @@ from noise_search.cli.progress import Bar
 from noise_search.errors import CallerError, raise_if_any
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE has ended
 AGAIN_SECONDS = 0.05  # after which a signal that was lost comes again
 STORE_VARIABLE = "NOISE_SEARCH_STORE"
 HYDRA = (

@@ -161,7 +161,7 @@ def _amount(work: Work) -> tuple[int, int]:
 
 def _next(work: Work) -> list[Seat]:
     """Members to train next; empty at the end."""
-    opened, board, _batch = work.opened, work.board, work.opened.spec.sampler.batch
+    opened, board = work.opened, work.board
     refuse_to_go_on(opened)
     refuse_diverged(opened.spec, board.control())
     if out_of_time(opened):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -9,14 +9,16 @@ from training_examples import EVERY_NOISE, NO_NOISE, bench, differing_keys, memb
 from noise_search.evaluation import looped_logits, score
 from noise_search.training import Job, Resolved, Result, Workbench, run_job
 from noise_search.training.loop import make_trainer, open_cohort
-from noise_search.training.state import initial_state
+from noise_search.training.state import State, initial_state
 
 modes = pytest.mark.parametrize("mode", ["fused", "looped"])
 TWO = tuple(members([EVERY_NOISE, NO_NOISE]))
 
 
-def averaged(workbench: Workbench, start: int = 0, stop: int = 2, **states: object) -> list[Result]:
-    return run_job(Job(TWO, start, stop, averaged=True), workbench, **states)[0]  # type: ignore[arg-type]
+def averaged(
+    workbench: Workbench, start: int = 0, stop: int = 2, states: Sequence[State] | None = None
+) -> list[Result]:
+    return run_job(Job(TWO, start, stop, averaged=True), workbench, states)[0]
 
 
 def weights_after_each_step(workbench: Workbench, epochs: int) -> list[dict[str, torch.Tensor]]:
@@ -37,9 +39,8 @@ def weights_after_each_step(workbench: Workbench, epochs: int) -> list[dict[str,
 
 @pytest.mark.parametrize("model", ["mlp", "cnn batch"])
 def test_the_scores_of_an_epoch_are_those_of_the_mean_of_its_steps(model: str) -> None:
-    workbench = bench(model, "looped", epochs=3, dtype=torch.float64)
-    one = replace(workbench, setup=replace(workbench.setup, mode="fused"))
-    steps = weights_after_each_step(one, 2)[5:]  # five steps an epoch
+    workbench = bench(model, "fused", epochs=3, dtype=torch.float64)
+    steps = weights_after_each_step(workbench, 2)[5:]  # five steps an epoch
     mean = {
         name: torch.stack([step[name] for step in steps]).mean(0, keepdim=True)
         if value.is_floating_point()
@@ -50,7 +51,7 @@ def test_the_scores_of_an_epoch_are_those_of_the_mean_of_its_steps(model: str) -
     parameters = {name: value for name, value in mean.items() if name in names}
     buffers = {name: value for name, value in mean.items() if name not in names}
     expected = score(workbench.model, looped_logits(workbench.model), parameters, buffers, workbench.yardstick)[0]
-    found = averaged(one, stop=2)[0]
+    found = averaged(workbench, stop=2)[0]
     assert {name: found.scores[name] for name in expected.named} == pytest.approx(expected.named, abs=1e-9)
 
 
