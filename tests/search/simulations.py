@@ -26,6 +26,22 @@ SIMULATED = (f"train.epochs={EPOCHS}", "sampler.batch=4", "driver.cohort=4", "bu
 NAME = "simulated"
 
 
+class Counting:
+    """Reporter that adds up."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+
+    def begin(self, total: int, done: int) -> None:
+        self.total, self.done = total, done
+
+    def advance(self, epochs: int) -> None:
+        self.done += epochs
+
+    def message(self, text: str) -> None:
+        """Not kept."""
+
+
 @cache
 def simulated_spec(*overrides: str) -> SweepSpec:
     """Spec of a simulated sweep of 24 trials of 9 epochs."""

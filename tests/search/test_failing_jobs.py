@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from optuna.trial import TrialState
-from simulations import EPOCHS, NAME, executor, findings_in, jobs_in, run, simulated_spec, told, trials_in
+from simulations import EPOCHS, NAME, Counting, executor, findings_in, jobs_in, run, simulated_spec, told, trials_in
 from sqlalchemy.exc import OperationalError
 
 from noise_search.cli.show import row_json
@@ -272,15 +272,6 @@ def test_the_time_and_the_epochs_of_failed_jobs_count(tmp_path: Path) -> None:
 
 
 def test_epochs_of_a_job_that_failed_are_no_progress(tmp_path: Path) -> None:
-    class Counting(Silent):
-        total = done = 0
-
-        def begin(self, total: int, done: int) -> None:
-            self.total, self.done = total, done
-
-        def advance(self, epochs: int) -> None:
-            self.done += epochs
-
     counted = Counting()
     _failing_late(tmp_path, reporter=counted)
     assert counted.done == counted.total

@@ -5,29 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from simulations import EPOCHS, run, trials_in
+from simulations import EPOCHS, Counting, run, trials_in
 
 from noise_search.execute.simulated import noisy_curves
 from noise_search.training import Job
 
 CONTROLS = 3
 TRIALS = 24
-
-
-class Counting:
-    """Reporter that adds up."""
-
-    def __init__(self) -> None:
-        self.total = self.done = 0
-
-    def begin(self, total: int, done: int) -> None:
-        self.total, self.done = total, done
-
-    def advance(self, epochs: int) -> None:
-        self.done += epochs
-
-    def message(self, text: str) -> None:
-        """Not kept."""
 
 
 @pytest.mark.parametrize("overrides", [(), ("stopping=pareto_halving", "objective=pareto")], ids=["none", "halving"])
