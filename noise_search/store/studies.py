@@ -96,12 +96,6 @@ class StudyStorage(RDBStorage):
         self._created[study_id, number] = trial_id
         return int(trial_id)
 
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Store how a trial has ended."""
-        if not self._ends(state, values):
-            return super().set_trial_state_values(trial_id, state, values)
-        return self._end(trial_id, state, values, {}) or super().set_trial_state_values(trial_id, state, values)
-
     def end_trial(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
     ) -> None:
