@@ -60,8 +60,9 @@ def expected_calibration_error(logits: Tensor, labels: Tensor) -> Tensor:
     right = (predicted == labels).to(confidence.dtype)
     edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, dtype=confidence.dtype, device=logits.device)
     bins = torch.bucketize(confidence, edges[1:-1])
-    gaps = torch.zeros((*logits.shape[:-2], CALIBRATION_BINS), dtype=confidence.dtype, device=logits.device)
-    gaps = gaps.scatter_add(-1, bins, right - confidence)
+    # No scatter_add: on a GPU it sums in whatever order its threads come.
+    inside = F.one_hot(bins, CALIBRATION_BINS).to(confidence.dtype)
+    gaps = (inside * (right - confidence).unsqueeze(-1)).sum(dim=-2)
     return gaps.abs().sum(dim=-1) / labels.shape[-1]
 
 

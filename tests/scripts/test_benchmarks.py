@@ -42,10 +42,11 @@ def script(name: str) -> ModuleType:
     return module
 
 
-def cell(looped_over_fused: float, chosen: str) -> dict[str, Any]:
+def cell(looped_over_fused: float, chosen: str, width: int = 8) -> dict[str, Any]:
     """A cell in which both ways were timed and one was chosen."""
     over = 1 / looped_over_fused if chosen == "fused" else looped_over_fused
     return {
+        "width": width,
         "looped_over_fused": {"median": looped_over_fused},
         "auto": chosen,
         "auto_over_other": over,
@@ -64,9 +65,20 @@ def test_auto_is_judged_by_how_often_it_is_right_and_by_its_worst_cell() -> None
 
 
 @pytest.mark.parametrize(("gains", "met"), [((16.0, 14.5), True), ((40.0, 20.0, 2.0, 3.0), False)])
-def test_on_a_gpu_the_median_gain_is_judged_too(gains: tuple[float, ...], met: bool) -> None:
-    summary = script("bench_training").summary([cell(gain, "fused") for gain in gains], gpu=True)
+def test_on_a_gpu_the_median_gain_of_the_widest_cohorts_is_judged_too(gains: tuple[float, ...], met: bool) -> None:
+    narrow = cell(5.0, "fused", width=8)
+    summary = script("bench_training").summary([narrow, *(cell(gain, "fused", width=64) for gain in gains)], gpu=True)
     assert [aim["met"] for aim in summary["aims"].values()] == [True, True, met]
+    assert {width: found["n"] for width, found in summary["looped_over_fused_by_width"].items()} == {
+        8: 1,
+        64: len(gains),
+    }
+
+
+def test_the_grid_of_a_gpu_has_wide_cohorts_and_one_thread() -> None:
+    cells = list(script("bench_training").cells(quick=False, gpu=True))
+    assert {one.model for one in cells if one.width == 64} == {one.model for one in cells}
+    assert {one.threads for one in cells} == {1}
 
 
 def test_what_noises_cost_can_be_timed() -> None:
