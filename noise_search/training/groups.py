@@ -12,7 +12,7 @@ import torch
 from noise_search.training.job import Job, Member, Workbench, own_model, skeleton
 from noise_search.training.lanes import Report, run_in_lanes
 from noise_search.training.state import State, initial_state
-from noise_search.training.threads import cpu_threads
+from noise_search.training.threads import cpu_threads, repeatable_kernels
 
 Found = TypeVar("Found")
 RunGroup = Callable[[Job, Workbench, Sequence[State], Report], list[Found]]
@@ -93,7 +93,7 @@ def _run_padded(
     On one thread: kernels that share a sample's sums among several differ in the last bits, and those of small models
     wait for each other longer than they work.
     """
-    with cpu_threads(1):
+    with cpu_threads(1), repeatable_kernels(workbench.device):
         if workbench.setup.mode == "looped" or len(job.members) > 1:
             return run(job, workbench, states, on_epoch)
         twins = replace(job, members=job.members * 2)

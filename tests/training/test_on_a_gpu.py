@@ -19,6 +19,7 @@ from noise_search.training.groups import initial_states
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
 
 FUSABLE: dict[str, ModelSpec] = {name: spec for name, spec in (SHIPPED | SMALL).items() if name != "gru"}
+RESIDUAL = {name: spec for name, spec in SMALL.items() if spec.name == "resnet"}
 modes = pytest.mark.parametrize("mode", ["fused", "looped"])
 
 
@@ -28,17 +29,18 @@ def test_fused_and_looped_trials_end_in_the_same_place(model: str) -> None:
     ends = [run(workbench, MIXED)[1] for workbench in benches]
     for fused, looped in zip(*ends, strict=True):
         assert fused.keys() == looped.keys()
-        assert all(value.is_cuda for value in fused.values())
+        assert all(value.is_cuda for key, value in fused.items() if key.startswith("parameters/"))
         assert max(float((value.double() - looped[key].double()).abs().max()) for key, value in fused.items()) <= 1e-9
 
 
 @modes
-@pytest.mark.parametrize("model", SHIPPED)
+@pytest.mark.parametrize("model", SHIPPED | RESIDUAL)
 def test_the_same_job_gives_the_same_numbers_again(model: str, mode: Resolved) -> None:
-    workbench = bench(model, mode, device="cuda")
+    workbench = bench((SHIPPED | RESIDUAL)[model], mode, device="cuda")
     first, again = (list(zip(*run(workbench, MIXED), strict=True)) for _ in range(2))
     for one, other in zip(first, again, strict=True):
         assert_same(one, other)
+    assert not torch.backends.cudnn.deterministic  # as it was
 
 
 @modes
