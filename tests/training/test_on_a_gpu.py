@@ -56,7 +56,7 @@ def test_trained_in_two_jobs_a_trial_gives_the_numbers_of_one(mode: Resolved, tm
 @modes
 def test_a_member_that_diverges_changes_no_bit_of_the_others(mode: Resolved) -> None:
     workbench, cohort, slot = bench("cnn batch", mode, device="cuda"), members(policies(16)), 6
-    states = initial_states(cohort, workbench)
+    states = [dict(state) for state in initial_states(cohort, workbench)]
     calm = list(zip(*run(workbench, cohort, states), strict=True))
     states[slot] = scaled(states[slot], 1e30)
     found = list(zip(*run(workbench, cohort, states), strict=True))
