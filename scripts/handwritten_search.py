@@ -19,6 +19,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from noise_search.data import Dataset
 from noise_search.evaluation import make_yardstick
 from noise_search.models import build_model
 from noise_search.search.stopping import rung_epochs
-from noise_search.seeds import generator
+from noise_search.seeds import generator, numpy_generator
 from noise_search.spec import SweepSpec
 from noise_search.training import load_dataset
 
@@ -59,8 +60,16 @@ class Draws:
 
 def plain_draws(seed: int) -> Draws:
     """One generator of each kind, whatever the purpose."""
-    shared, beta = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    return Draws(lambda *_: shared, lambda *_: beta)
+    one, beta = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    return Draws(lambda *_: one, lambda *_: beta)
+
+
+def shared_draws(seed: int) -> Draws:
+    """The generators of noise_search, so that a policy comes out the same on both sides; they cost some time."""
+    return Draws(partial(generator, seed), partial(numpy_generator, seed))
+
+
+DRAWS = {"plain": plain_draws, "shared": shared_draws}
 
 
 @dataclass(frozen=True)
@@ -386,7 +395,7 @@ def score(task: Task, metrics: Mapping[str, float]) -> float:
     return weight * metrics["clean"] + (1 - weight) * metrics["robust"]
 
 
-def make_objective(task: Task, *, prunes: bool) -> Callable[[optuna.Trial], float]:
+def make_objective(task: Task, *, prunes: bool, draws: str) -> Callable[[optuna.Trial], float]:
     control: Cells = {}
 
     def objective(trial: optuna.Trial) -> float:
@@ -400,8 +409,7 @@ def make_objective(task: Task, *, prunes: bool) -> Callable[[optuna.Trial], floa
         with mlflow.start_run(run_name=f"trial {trial.number}", nested=True):
             policy = suggest_policy(trial)
             mlflow.log_params(trial.params)
-            draws = plain_draws(task.spec.seed)
-            metrics, cells = train_trial(task, policy, draws, log)
+            metrics, cells = train_trial(task, policy, DRAWS[draws](task.spec.seed), log)
             if trial.number == 0:
                 control.update(cells)
             metrics["score"] = score(task, metrics)
@@ -463,6 +471,7 @@ def run(
     sampler_seed: int | None = None,
     pruner: str = "none",
     until: float = math.inf,
+    draws: str = "plain",
 ) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -478,7 +487,7 @@ def run(
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     mlflow.set_experiment("handwritten")
     with mlflow.start_run(run_name="search"):
-        objective = make_objective(task, prunes=pruner != "none")
+        objective = make_objective(task, prunes=pruner != "none", draws=draws)
         study.optimize(objective, n_trials=count, callbacks=[stop_at(until)])
         mlflow.log_metric("best", study.best_value)
     return study
@@ -502,14 +511,22 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sampler-seed", type=int, help="of TPE (default: seed of the configuration)")
     parser.add_argument("--pruner", choices=["none", "hyperband"], default="none", help="(default: %(default)s)")
     parser.add_argument("--until", type=float, default=math.inf, help="score at which the search ends")
+    parser.add_argument("--draws", choices=DRAWS, default="plain", help="random numbers (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", help="configuration, as of noise-search sweep")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     options.folder.mkdir(parents=True, exist_ok=True)
     trials = None if options.trials is None else json.loads(options.trials.read_text())
     task = load_task(options.overrides)
-    how = {"sampler_seed": options.sampler_seed, "pruner": options.pruner, "until": options.until}
-    study = run(task, trials, options.folder, **how)
+    study = run(
+        task,
+        trials,
+        options.folder,
+        sampler_seed=options.sampler_seed,
+        pruner=options.pruner,
+        until=options.until,
+        draws=options.draws,
+    )
     found = [ended(trial) for trial in study.trials]
     print(json.dumps({"best": study.best_value, "scores": [trial["score"] for trial in found], "trials": found}))
     return 0

@@ -24,7 +24,7 @@ from noise_search.policy import Policy
 from noise_search.search.space import Picked, policy_of
 from noise_search.seeds import stable_hash
 from noise_search.spec import ObjectiveSpec, Range, SamplerSpec, Space
-from noise_search.store.studies import end_trial
+from noise_search.store.studies import Ending, create_trials, end_trials
 
 _SAMPLER_SEEDS = 2**32  # NumPy's generators take no larger seed
 
@@ -94,6 +94,11 @@ def _constrained(trial: _Kept, constraints: Mapping[str, float]) -> _Kept:
     return copied
 
 
+def _ending(before: _Kept, told: _Kept) -> Ending:
+    notes = {key: told.system_attrs[key] for key in sorted(told.system_attrs.keys() - before.system_attrs.keys())}
+    return Ending(before._trial_id, told.state, told.values, notes)
+
+
 class Study:
     """One sweep's Optuna study, asked and told by one driver.
 
@@ -139,14 +144,23 @@ class Study:
 
     def ask(self) -> Proposal:
         """Propose the next trial and store it, running."""
-        number, study = len(self._trials), self.seen()
-        policy, proposed = self.propose(study, number)
-        trial_id = self._storage.create_new_trial(self._study_id, template_trial=proposed)
-        if self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number) != trial_id:
-            raise RuntimeError(f"trial {number} was stored as another: another process asks this study")
-        proposed._trial_id = trial_id
-        self._trials.append(proposed)
-        return Proposal(number, dict(proposed.params), policy)
+        return self.ask_batch(1)[0]
+
+    def ask_batch(self, count: int) -> list[Proposal]:
+        """Propose the next trials, each knowing of those before, and store them, running."""
+        first, policies = len(self._trials), []
+        for number in range(first, first + count):
+            policy, proposed = self.propose(self.seen(), number)
+            policies.append(policy)
+            self._trials.append(proposed)
+        asked = self._trials[first:]
+        for trial, trial_id in zip(asked, create_trials(self._storage, self._study_id, asked), strict=True):
+            if self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number) != trial_id:
+                raise RuntimeError(f"trial {trial.number} was stored as another: another process asks this study")
+            trial._trial_id = trial_id
+        return [
+            Proposal(trial.number, dict(trial.params), policy) for trial, policy in zip(asked, policies, strict=True)
+        ]
 
     def propose(self, study: optuna.Study, number: int) -> tuple[Policy, _Kept]:
         """What the sampler makes of the trials so far; nothing is stored."""
@@ -157,7 +171,9 @@ class Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = study.ask()
             policy = policy_of(self._space, _Asking(trial))
-        return policy, _kept(study.get_trials(deepcopy=False)[trial.number])
+        proposed = _kept(study.get_trials(deepcopy=False)[trial.number])
+        proposed.number = number  # another where the copy does not hold all
+        return policy, proposed
 
     def pause(self, number: int, epoch: int, score: float, constraints: Mapping[str, float]) -> None:
         """Let samplers know how a trial stands that waits at a rung; nothing is stored."""
@@ -175,15 +191,24 @@ class Study:
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Tell the outcome of a trial; nothing happens where it was told before."""
-        if not self._trials[number].state.is_finished():
-            self._trials[number] = self._tell(self._trials[number], outcome)
-        self._paused.pop(number, None)
+        self.tell_all({number: outcome})
+
+    def tell_all(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Tell outcomes of trials by number, those left out that were told before."""
+        new = {n: self._told(self._trials[n], one) for n, one in outcomes.items() if not self._is_told(n)}
+        end_trials(self._storage, [_ending(self._trials[number], told) for number, told in new.items()])
+        for number, told in new.items():
+            self._trials[number] = told
+        for number in outcomes:
+            self._paused.pop(number, None)
         self._copy = None
 
-    def _tell(self, trial: _Kept, outcome: Outcome) -> _Kept:
-        """Store the outcome; returns the trial as it is stored then."""
+    def _is_told(self, number: int) -> bool:
+        return self._trials[number].state.is_finished()
+
+    def _told(self, trial: _Kept, outcome: Outcome) -> _Kept:
+        """The trial as it is to be stored."""
         told = _constrained(trial, outcome.constraints)
-        notes = {key: told.system_attrs[key] for key in sorted(told.system_attrs.keys() - trial.system_attrs.keys())}
         told.state, told.datetime_complete = outcome.state, datetime.now()
         if outcome.state is TrialState.COMPLETE:
             told.values = list(outcome.values)
@@ -191,7 +216,6 @@ class Study:
             # With two objectives one such value breaks the next ask.
             told.values, told.intermediate_values = list(outcome.values), {outcome.epoch: outcome.values[0]}
             self._storage.set_trial_intermediate_value(trial._trial_id, outcome.epoch, outcome.values[0])
-        end_trial(self._storage, trial._trial_id, told.state, told.values, notes)
         return told
 
     def running(self) -> list[tuple[int, dict[str, Picked]]]:
@@ -205,13 +229,13 @@ class Study:
         """Copy of the study as samplers are to see it.
 
         Made anew whenever a trial has changed, because samplers keep notes in a study: proposals depend on the trials
-        alone, and are the same after a kill.
+        alone, and are the same after a kill. One that draws at random looks at no trial.
         """
         if self._copy is None or self._sampler.name == "nsga2":
             memory = InMemoryStorage()
             self._copy = optuna.create_study(storage=memory, directions=self._directions)
             copy_id = memory.get_study_id_from_name(self._copy.study_name)
-            for trial in self._trials:
+            for trial in self._trials if self._sampler.name != "random" else ():
                 memory.create_new_trial(copy_id, template_trial=self._paused.get(trial.number, trial))
         return self._copy
 

@@ -17,7 +17,7 @@ killed and continued is the sweep that was not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -217,15 +217,15 @@ def _ready(work: Work, rung: int, *, at_least: int) -> list[Seat]:
     waiting = work.board.waiting(rung)
     if len(waiting) < at_least:
         return []
-    verdicts = _verdicts(work, rung)
+    verdicts = _verdicts(work, rung, waiting)
     ready = [(verdicts[seat.number], seat) for seat in waiting if seat.number is not None]
     going_on = [seat for verdict, seat in sorted(ready, key=lambda pair: pair[0].place) if verdict.goes_on]
     return going_on if len(going_on) >= at_least else []
 
 
-def _verdicts(work: Work, rung: int) -> Mapping[int, Verdict]:
-    board = work.board
-    return judge(board.ranking(rung), work.opened.spec.stopping, judged_first=board.judged_first())
+def _verdicts(work: Work, rung: int, waiting: Sequence[Seat]) -> Mapping[int, Verdict]:
+    board, numbers = work.board, {seat.number for seat in waiting if seat.number is not None}
+    return judge(board.ranking(rung), work.opened.spec.stopping, judged_first=board.judged_first(), of=numbers)
 
 
 def _is_cut_short(work: Work) -> bool:
@@ -244,7 +244,7 @@ def _ask(work: Work) -> None:
     asked, batch = len(opened.study), opened.spec.sampler.batch
     count = min(batch - asked % batch, opened.spec.budget.trials - asked)
     opened.writer.renew()  # Optuna knows no lease: make sure of ours before writing there
-    proposals = [opened.study.ask() for _ in range(count)]
+    proposals = opened.study.ask_batch(count)
     members = opened.writer.add_members([_new_trial(p.number, p.parameters, p.policy) for p in proposals])
     work.board.add(members)
 
@@ -261,7 +261,7 @@ def _stop_the_rest(work: Work) -> None:
     for rung in work.board.rungs[:-1]:
         waiting = work.board.waiting(rung)
         if waiting:
-            verdicts = _verdicts(work, rung)
+            verdicts = _verdicts(work, rung, waiting)
             at = f"after {rung} of {work.board.rungs[-1]} epochs"
             reasons = {seat.id: f"{verdicts[seat.number or 0].reason}, {at}" for seat in waiting}
             end(work, reasons, "stopped")

@@ -136,13 +136,16 @@ def ranked(standings: Sequence[Standing], spec: StoppingSpec) -> Ranking:
     return Ranking(tuple(order), protected, [one.number for one in standings if one.diverged])
 
 
-def judge(ranking: Ranking, spec: StoppingSpec, *, judged_first: int) -> Mapping[int, Verdict]:
-    """Verdict on every trial that has reached a rung, by number.
+def judge(
+    ranking: Ranking, spec: StoppingSpec, *, judged_first: int, of: Collection[int] | None = None
+) -> Mapping[int, Verdict]:
+    """Verdicts on trials that have reached a rung, by number.
 
     Args:
-        ranking: Of the rung.
+        ranking: Of all of them.
         spec: Kind of stopping and its factor.
         judged_first: Trials that were judged at the first rung: a share of them is to train to the end.
+        of: Numbers of the trials asked about; None for all.
     """
     judged = len(ranking.order)
     quota = max(int(judged / spec.factor), math.ceil(COMPLETE_AT_LEAST * judged_first))
@@ -152,10 +155,11 @@ def judge(ranking: Ranking, spec: StoppingSpec, *, judged_first: int) -> Mapping
     left = quota
     for place, (one, on_front) in enumerate(ranking.order):
         has_place = left > 0 and (one.overuse is None or spec.name == "pareto_halving")
-        rank = f"place {place + 1} of {judged}, of which {quota} go on"
-        verdicts[one.number] = _verdict(one, on_front, has_place, rank, place)
-        left -= verdicts[one.number].goes_on
-    return verdicts
+        left -= has_place or on_front
+        if of is None or one.number in of:  # of thousands, most are not asked about
+            rank = f"place {place + 1} of {judged}, of which {quota} go on"
+            verdicts[one.number] = _verdict(one, on_front, has_place, rank, place)
+    return verdicts if of is None else {number: verdicts[number] for number in of}
 
 
 def _verdict(one: Standing, on_front: bool, has_place: bool, rank: str, place: int) -> Verdict:

@@ -29,9 +29,7 @@ def tell_finished(opened: OpenSweep, seats: Sequence[Seat]) -> None:
     if not untold:
         return
     opened.writer.renew()  # Optuna knows no lease: make sure of ours before writing there
-    for seat in untold:
-        assert seat.number is not None
-        opened.study.tell(seat.number, _outcome(opened, seat))
+    opened.study.tell_all({seat.number: _outcome(opened, seat) for seat in untold if seat.number is not None})
     opened.writer.mark_told([seat.id for seat in untold])
     for seat in untold:
         seat.told = True

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import optuna
@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import (
     Column,
+    Connection,
     DateTime,
     Float,
     Integer,
@@ -83,60 +84,86 @@ class StudyStorage(RDBStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Store a trial, with all of its parameters or not at all; returns its id."""
-        if template_trial is None or not (is_known() and _is_only_asked(template_trial)):
-            return super().create_new_trial(study_id, template_trial)
-        with self.engine.begin() as connection:
-            trial_id, number = connection.execute(_new_trial(study_id, template_trial)).one()
-            for table, rows in (
-                (_parameters, _parameter_rows(trial_id, template_trial)),
-                (_attributes, _attribute_rows(trial_id, template_trial.system_attrs)),
-            ):
-                if rows:
-                    connection.execute(insert(table), rows)
-        self._created[study_id, number] = trial_id
-        return int(trial_id)
+        if template_trial is None:
+            return super().create_new_trial(study_id)
+        return self.create_trials(study_id, [template_trial])[0]
 
-    def end_trial(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
-    ) -> None:
-        """Store how a trial has ended, and system attributes that it has not had: all of it or nothing."""
-        if not (self._ends(state, values) and self._end(trial_id, state, values, notes)):
-            end_step_by_step(self, trial_id, state, values, notes)
+    def create_trials(self, study_id: int, templates: Sequence[FrozenTrial]) -> list[int]:
+        """Store trials in the order given, all of them or none; returns their ids."""
+        if not (is_known() and all(map(_is_only_asked, templates))):
+            return [super(StudyStorage, self).create_new_trial(study_id, template) for template in templates]
+        with self.engine.begin() as connection:
+            made = [connection.execute(_new_trial(study_id, template)).one() for template in templates]
+            ids = [int(trial_id) for trial_id, _ in made]
+            of_each = list(zip(ids, templates, strict=True))
+            _insert(connection, _parameters, [row for own, trial in of_each for row in _parameter_rows(own, trial)])
+            notes = [row for own, trial in of_each for row in _attribute_rows(own, trial.system_attrs)]
+            _insert(connection, _attributes, notes)
+        self._created |= {(study_id, number): trial_id for trial_id, number in made}
+        return ids
+
+    def end_trials(self, endings: Sequence[Ending]) -> None:
+        """Store how trials have ended: all that are ours to store in one transaction."""
+        if not (is_known() and all(map(_is_plain, endings)) and self._end(endings)):
+            for ending in endings:
+                end_step_by_step(self, ending)
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         """Key of a trial."""
         known = self._created.get((study_id, trial_number))
         return super().get_trial_id_from_study_id_trial_number(study_id, trial_number) if known is None else known
 
-    def _ends(self, state: TrialState, values: Sequence[float] | None) -> bool:
-        return is_known() and state.is_finished() and all(map(math.isfinite, values or ()))
-
-    def _end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]) -> bool:
-        """Whether the trial was running, and so has ended now."""
-        with self.engine.begin() as connection:
-            ended = connection.execute(_ending(trial_id, state)).rowcount == 1
-            if ended and notes:
-                connection.execute(insert(_attributes), _attribute_rows(trial_id, notes))
-            if ended and values:
-                connection.execute(insert(_values), _value_rows(trial_id, values))
-        return ended
-
-
-def end_trial(
-    storage: BaseStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
-) -> None:
-    """Store how a trial has ended, with its notes: in one transaction where the storage is ours."""
-    end = storage.end_trial if isinstance(storage, StudyStorage) else partial(end_step_by_step, storage)
-    end(trial_id, state, values, notes)
+    def _end(self, endings: Sequence[Ending]) -> bool:
+        """Whether all of them were running, and so have ended now; else nothing has changed."""
+        with self.engine.connect() as connection:
+            for ending in endings:
+                if connection.execute(_ending(ending)).rowcount != 1:
+                    return False  # the connection is closed, and so rolled back
+            notes = [row for ending in endings for row in _attribute_rows(ending.trial_id, ending.notes)]
+            _insert(connection, _attributes, notes)
+            _insert(connection, _values, [row for ending in endings for row in _value_rows(ending)])
+            connection.commit()
+        return True
 
 
-def end_step_by_step(
-    storage: BaseStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a trial has ended.
+
+    Args:
+        trial_id: Its key in the storage.
+        state: Finished.
+        values: One an objective; None where there are none.
+        notes: System attributes that it has not had.
+    """
+
+    trial_id: int
+    state: TrialState
+    values: Sequence[float] | None
+    notes: Mapping[str, Any]
+
+
+def create_trials(storage: BaseStorage, study_id: int, templates: Sequence[FrozenTrial]) -> list[int]:
+    """Store trials in the order given, in one transaction where the storage is ours; returns their ids."""
+    if isinstance(storage, StudyStorage):
+        return storage.create_trials(study_id, templates)
+    return [storage.create_new_trial(study_id, template_trial=template) for template in templates]
+
+
+def end_trials(storage: BaseStorage, endings: Sequence[Ending]) -> None:
+    """Store how trials have ended, with their notes: in one transaction where the storage is ours."""
+    if isinstance(storage, StudyStorage):
+        storage.end_trials(endings)
+        return
+    for ending in endings:
+        end_step_by_step(storage, ending)
+
+
+def end_step_by_step(storage: BaseStorage, ending: Ending) -> None:
     """Store how a trial has ended by what every storage of Optuna can do, its notes first."""
-    for key, note in notes.items():
-        storage.set_trial_system_attr(trial_id, key, note)
-    storage.set_trial_state_values(trial_id, state, values)
+    for key, note in ending.notes.items():
+        storage.set_trial_system_attr(ending.trial_id, key, note)
+    storage.set_trial_state_values(ending.trial_id, ending.state, ending.values)
 
 
 def is_known() -> bool:
@@ -159,9 +186,18 @@ def _new_trial(study_id: int, trial: FrozenTrial) -> ReturningInsert[int, int]:
     return new.returning(_trials.c.trial_id, _trials.c.number)
 
 
-def _ending(trial_id: int, state: TrialState) -> Update:
-    running = (_trials.c.trial_id == trial_id) & (_trials.c.state == TrialState.RUNNING.name)
-    return update(_trials).where(running).values(state=state.name, datetime_complete=_naive(datetime.now(UTC)))
+def _ending(ending: Ending) -> Update:
+    running = (_trials.c.trial_id == ending.trial_id) & (_trials.c.state == TrialState.RUNNING.name)
+    return update(_trials).where(running).values(state=ending.state.name, datetime_complete=_naive(datetime.now(UTC)))
+
+
+def _is_plain(ending: Ending) -> bool:
+    return ending.state.is_finished() and all(map(math.isfinite, ending.values or ()))
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)
 
 
 def _naive(moment: datetime) -> datetime:
@@ -185,8 +221,8 @@ def _attribute_rows(trial_id: int, notes: Mapping[str, Any]) -> list[dict[str, o
     return [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in notes.items()]
 
 
-def _value_rows(trial_id: int, values: Sequence[float]) -> list[dict[str, object]]:
+def _value_rows(ending: Ending) -> list[dict[str, object]]:
     return [
-        {"trial_id": trial_id, "objective": objective, "value": value, "value_type": "FINITE"}
-        for objective, value in enumerate(values)
+        {"trial_id": ending.trial_id, "objective": objective, "value": value, "value_type": "FINITE"}
+        for objective, value in enumerate(ending.values or ())
     ]

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +21,6 @@ import torch
 
 from noise_search.config import build, compose
 from noise_search.search.space import Stored, policy_of
-from noise_search.seeds import generator, numpy_generator
 from noise_search.training import Job, Member, Setup, make_workbench, run_job
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -76,9 +74,8 @@ def test_both_sides_have_the_same_accuracies_at_three_policies(script: ModuleTyp
     members = tuple(Member(str(slot), policy, spec.seed) for slot, policy in enumerate(policies))
     results, _ = run_job(Job(members, 0, spec.train.epochs), make_workbench(setup, dtype=torch.float64))
     task = script.load_task([], torch.float64)
-    draws = script.Draws(partial(generator, spec.seed), partial(numpy_generator, spec.seed))
     for parameters, result in zip(POLICIES.values(), results, strict=True):
-        last, cells, history = trained_by_hand(script, task, parameters, draws)
+        last, cells, history = trained_by_hand(script, task, parameters, script.shared_draws(spec.seed))
         assert cells == result.cells
         assert last == pytest.approx(without_epoch(result.history[-1]) | dict(result.scores))
         expected = [pytest.approx(without_epoch(row)) for row in result.history[:-1]]

@@ -46,14 +46,15 @@ MOST_KILLS = 5
 DIVERGING = 0.1  # share of trials
 CHANCES = {"failed": 0.05, "no_memory": 0.02, "slow": 0.1, "dropped": 0.05, "doubled": 0.1, "late": 0.1}  # of a job
 OVERTAKEN = 0.005  # of a job, too
-_STUDY_CALLS = ("ask", "pause", "resume", "tell")
+_STUDY_CALLS = ("ask_batch", "pause", "resume", "tell_all")
 _STORAGE_CALLS = (
     "create_new_study",
     "create_new_trial",
     "set_trial_system_attr",
     "set_trial_intermediate_value",
     "set_trial_state_values",
-    "end_trial",  # of ours
+    "create_trials",  # of ours
+    "end_trials",
 )
 _WRITER_CALLS = tuple(
     name
@@ -277,8 +278,10 @@ def _counting(method: Callable[..., Any], moments: Moments, only: object) -> Cal
             return method(self, *arguments, **options)
         moments.one()
         returned = method(self, *arguments, **options)
-        if method.__name__ in ("set_trial_state_values", "end_trial"):
+        if method.__name__ == "set_trial_state_values":
             moments.tells[arguments[0]] += 1
+        if method.__name__ == "end_trials":
+            moments.tells.update(ending.trial_id for ending in arguments[0])
         moments.one()
         return returned
 

@@ -112,6 +112,41 @@ def test_nothing_is_learned_inside_a_batch_but_that_others_are_running(storage: 
     assert [number for number, _ in study.running()] == [4, 5]
 
 
+def test_a_batch_is_proposed_like_its_trials_one_by_one(storage: RDBStorage) -> None:
+    together, singly = _study(storage, name="together"), _study(storage, name="singly")
+    for study in (together, singly):
+        _ask_and_tell(study, 4)
+    assert together.ask_batch(4) == [singly.ask() for _ in range(4)]
+    assert [number for number, _ in _study(storage, name="together").running()] == [4, 5, 6, 7]
+
+
+def test_outcomes_are_told_together_like_one_by_one(storage: RDBStorage) -> None:
+    found = []
+    for name in ("together", "singly"):
+        study = _study(storage, name=name)
+        study.ask_batch(3)
+        outcomes = {number: outcome(0.1 * number, diverged=number == 1) for number in (2, 0, 1)}
+        if name == "together":
+            study.tell_all(outcomes)
+        else:
+            for number, one in outcomes.items():
+                study.tell(number, one)
+        stored = storage.get_all_trials(storage.get_study_id_from_name(name))
+        found.append([(trial.state, trial.values, trial.constraints) for trial in stored])
+    assert found[0] == found[1]
+    assert found[0][1][2] == {"diverged": 1.0}
+
+
+def test_a_sampler_that_draws_at_random_proposes_the_same_whatever_it_was_told(storage: RDBStorage) -> None:
+    told, untold = (
+        Study(storage, name, SPACE, ObjectiveSpec(), SamplerSpec("random"), seed=0) for name in ("told", "untold")
+    )
+    _ask_and_tell(told, 3)
+    untold.ask_batch(3)
+    assert told.ask() == untold.ask()
+    assert [trial.number for trial in storage.get_all_trials(storage.get_study_id_from_name("told"))] == [0, 1, 2, 3]
+
+
 def test_a_trial_told_twice_keeps_what_it_was_told_first(storage: RDBStorage) -> None:
     study = _study(storage)
     study.ask()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-from noise_search.store.studies import StudyStorage, end_trial, is_known
+from noise_search.store.studies import Ending, StudyStorage, create_trials, end_trials, is_known
 
 Searched = dict[str, tuple[float | str, BaseDistribution]]
 KINDS: Searched = {
@@ -68,8 +69,8 @@ def in_turn(storage: RDBStorage) -> list[FrozenTrial]:
     """Four trials of a study: of every outcome one, and one left running."""
     study = optuna.create_study(storage=storage, study_name="one", directions=["maximize", "maximize"])
     study_id = storage.get_study_id_from_name("one")
-    ids = [storage.create_new_trial(study_id, template_trial=running(KINDS)) for _ in range(4)]
-    end_trial(storage, ids[1], TrialState.COMPLETE, [0.25, 0.5], {"limit": 0.5, "other": [1, "a"]})
+    ids = create_trials(storage, study_id, [running(KINDS) for _ in range(4)])
+    end_trials(storage, [Ending(ids[1], TrialState.COMPLETE, [0.25, 0.5], {"limit": 0.5, "other": [1, "a"]})])
     storage.set_trial_state_values(ids[0], TrialState.PRUNED, [0.125, 0.75])
     storage.set_trial_state_values(ids[3], TrialState.FAIL)
     return study.get_trials()
@@ -120,16 +121,45 @@ def test_a_trial_that_has_ended_cannot_end_again(storage: StudyStorage) -> None:
     assert storage.get_trial(trial_id).state is TrialState.COMPLETE
 
 
-def test_a_trial_ends_in_one_transaction_with_its_notes(storage: StudyStorage) -> None:
-    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
-    trial_id = storage.create_new_trial(study_id, template_trial=running(KINDS))
+@contextmanager
+def counted_commits(storage: StudyStorage) -> Iterator[list[object]]:
     ends: list[object] = []
     note = ends.append  # one object, for the event to know it again
     event.listen(storage.engine, "commit", note)
-    end_trial(storage, trial_id, TrialState.COMPLETE, [0.5], {"limit": 0.5})
+    yield ends
     event.remove(storage.engine, "commit", note)
-    assert len(ends) == 1
-    assert storage.get_trial(trial_id).system_attrs == {"note": 1, "limit": 0.5}
+
+
+def test_a_batch_of_trials_is_created_and_ends_in_one_transaction_each(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
+    with counted_commits(storage) as commits:
+        ids = create_trials(storage, study_id, [running(KINDS) for _ in range(8)])
+    assert len(commits) == 1
+    with counted_commits(storage) as commits:
+        end_trials(storage, [Ending(own, TrialState.COMPLETE, [0.1 * own], {"limit": 0.5}) for own in ids])
+    assert len(commits) == 1
+    for number, (own, trial) in enumerate(zip(ids, storage.get_all_trials(study_id), strict=True)):
+        assert (trial.number, trial._trial_id, trial.values) == (number, own, [0.1 * own])
+        assert trial.system_attrs == {"note": 1, "limit": 0.5}
+
+
+def test_where_one_of_a_batch_cannot_be_created_none_is(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
+    wrong = running(KINDS)
+    wrong.system_attrs = {"note": {1, 2}}  # no JSON
+    with pytest.raises(TypeError):
+        create_trials(storage, study_id, [running(KINDS), wrong])
+    assert storage.get_all_trials(study_id) == []
+
+
+def test_where_one_of_a_batch_has_ended_the_others_before_it_end_as_optuna_ends_them(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
+    ids = create_trials(storage, study_id, [running(KINDS) for _ in range(3)])
+    storage.set_trial_state_values(ids[1], TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        end_trials(storage, [Ending(own, TrialState.COMPLETE, [0.5], {}) for own in ids])
+    states = [trial.state for trial in storage.get_all_trials(study_id)]
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING]
 
 
 def test_a_trial_that_has_ended_takes_no_more_notes(storage: StudyStorage) -> None:
@@ -137,7 +167,7 @@ def test_a_trial_that_has_ended_takes_no_more_notes(storage: StudyStorage) -> No
     trial_id = storage.create_new_trial(study_id, template_trial=running(KINDS))
     storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5])
     with pytest.raises(UpdateFinishedTrialError):
-        end_trial(storage, trial_id, TrialState.PRUNED, None, {"limit": 0.5})
+        end_trials(storage, [Ending(trial_id, TrialState.PRUNED, None, {"limit": 0.5})])
     assert storage.get_trial(trial_id).system_attrs == {"note": 1}
 
 
