@@ -146,7 +146,7 @@ def test_a_batch_of_trials_is_created_and_ends_in_one_transaction_each(storage: 
 def test_where_one_of_a_batch_cannot_be_created_none_is(storage: StudyStorage) -> None:
     study_id = storage.create_new_study([StudyDirection.MAXIMIZE], "one")
     wrong = running(KINDS)
-    wrong.system_attrs = {"note": {1, 2}}  # no JSON
+    wrong.system_attrs = {"note": {1, 2}}  # type: ignore[dict-item]  # no JSON
     with pytest.raises(TypeError):
         create_trials(storage, study_id, [running(KINDS), wrong])
     assert storage.get_all_trials(study_id) == []
