@@ -46,11 +46,13 @@ class Scores:
         named: clean, robust, worst_family, drop, and details such as `clean/nll` and `kind/gaussian`.
         cells: Kind -> accuracy at each severity; `clean` and `weights` among them.
         correct: Which clean samples were classified rightly; see `metrics.packed`.
+        hits: Family -> how many of its cells each sample was classified rightly in; see `metrics.counts_packed`.
     """
 
     named: dict[str, float]
     cells: dict[str, list[float]]
     correct: str
+    hits: dict[str, str]
 
 
 def make_yardstick(suite: Suite, split: Split, classes: int) -> Yardstick:
@@ -173,7 +175,15 @@ def _scores_of(logits: Tensor, yardstick: Yardstick) -> Scores:
     for name, values in details.items():
         named[f"clean/{name}"] = float(values[0])
         named[f"corrupted/{name}"] = float((values[1:] * weights).sum())
-    return Scores(named, {"clean": [accuracies[0]], **cells}, metrics.packed(logits[0].argmax(dim=-1) == labels))
+    right = logits.argmax(dim=-1) == labels
+    return Scores(named, {"clean": [accuracies[0]], **cells}, metrics.packed(right[0]), _hits(right[1:], suite))
+
+
+def _hits(right: Tensor, suite: Suite) -> dict[str, str]:
+    """Cells of each family in which a sample was classified rightly: right (kinds * severities, samples)."""
+    of_set = [kind.family for kind in suite.kinds for _ in kind.strengths]
+    rows = {family: [k for k, own in enumerate(of_set) if own == family] for family in families(suite)}
+    return {family: metrics.counts_packed(right[own].sum(dim=0)) for family, own in rows.items()}
 
 
 def _cells(accuracies: list[float], suite: Suite) -> dict[str, list[float]]:

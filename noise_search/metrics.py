@@ -143,5 +143,19 @@ def unpacked(text: str) -> NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8)).astype(bool)
 
 
+def counts_packed(counts: Tensor) -> str:
+    """Whole numbers below 256, (samples,), as hexadecimal text; see `counts_unpacked`."""
+    return counts.to(torch.uint8).cpu().numpy().tobytes().hex()
+
+
+def counts_unpacked(text: str) -> NDArray[np.uint8]:
+    """Inverse of `counts_packed`.
+
+    >>> counts_unpacked(counts_packed(torch.tensor([0, 3, 255]))).tolist()
+    [0, 3, 255]
+    """
+    return np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
+
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)

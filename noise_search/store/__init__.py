@@ -1,8 +1,16 @@
 """The store: noise_search's own database of sweeps, and Optuna's beside it."""
 
+from noise_search.store.confirmations import (
+    add_confirmed,
+    begin_confirmation,
+    finish_confirmation,
+    store_choice,
+)
 from noise_search.store.leases import LeaseLost
 from noise_search.store.locations import Location, locate
 from noise_search.store.records import (
+    ConfirmationRecord,
+    Confirmed,
     JobRecord,
     MemberRecord,
     NewMember,
@@ -20,6 +28,8 @@ from noise_search.store.writing import REMOVED, Writer
 __all__ = [
     "FINAL_STATES",
     "REMOVED",
+    "ConfirmationRecord",
+    "Confirmed",
     "JobRecord",
     "LeaseLost",
     "Location",
@@ -33,8 +43,12 @@ __all__ = [
     "Store",
     "SweepRecord",
     "Writer",
+    "add_confirmed",
+    "begin_confirmation",
     "create_schema",
+    "finish_confirmation",
     "is_current",
     "locate",
     "open_store",
+    "store_choice",
 ]

@@ -209,3 +209,54 @@ class OutboxRecord:
     key: str
     kind: str
     payload: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """One training of an arm in a confirmation.
+
+    Args:
+        stage: `choose`, scored on validation, or `measure`, scored on test.
+        arm: Name of the policy among those that are compared.
+        seed: Seed it was trained with.
+        policy: Its terms, as in a card.
+        scores: Named numbers after the last epoch.
+        cells: Accuracy per severity, by kind of corruption.
+        correct: Which clean samples were classified rightly; see `metrics.packed`.
+        hits: Family -> in how many of its cells each sample was classified rightly; see `metrics.counts_packed`.
+        diverged: Whether it diverged; scores are then the finite worst.
+    """
+
+    stage: str
+    arm: str
+    seed: int
+    policy: list[dict[str, object]]
+    scores: dict[str, float]
+    cells: dict[str, list[float]]
+    correct: str
+    hits: dict[str, str]
+    diverged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmationRecord:
+    """A confirmation of a sweep's front.
+
+    Args:
+        id, sweep_id: Keys in the store.
+        number: Of the confirmation within the sweep, from 1 on.
+        settings: What it does: arms, seeds, suites.
+        choice: What the first stage has chosen; None until it has.
+        finished_at: When the second stage ended, in UTC; None until it has.
+        created_at: In UTC.
+        seconds: Sum over its jobs.
+    """
+
+    id: int
+    sweep_id: int
+    number: int
+    settings: dict[str, object]
+    choice: dict[str, object] | None
+    finished_at: datetime | None
+    created_at: datetime
+    seconds: float

@@ -15,6 +15,8 @@ from noise_search.store import leases
 from noise_search.store.engines import connect_engine, readers, writers
 from noise_search.store.locations import Location
 from noise_search.store.records import (
+    ConfirmationRecord,
+    Confirmed,
     JobRecord,
     MemberRecord,
     OutboxRecord,
@@ -22,9 +24,26 @@ from noise_search.store.records import (
     RungScores,
     SweepRecord,
 )
-from noise_search.store.rows import job_record, member_record, outbox_record, result_record, sweep_record
+from noise_search.store.rows import (
+    confirmation_record,
+    confirmed,
+    job_record,
+    member_record,
+    outbox_record,
+    result_record,
+    sweep_record,
+)
 from noise_search.store.schema import check_schema, create_schema, is_current, optuna_storage
-from noise_search.store.tables import JobMemberRow, JobRow, MemberRow, OutboxRow, ResultRow, SweepRow
+from noise_search.store.tables import (
+    ConfirmationRow,
+    ConfirmedRow,
+    JobMemberRow,
+    JobRow,
+    MemberRow,
+    OutboxRow,
+    ResultRow,
+    SweepRow,
+)
 from noise_search.store.writing import Writer
 
 if TYPE_CHECKING:
@@ -250,6 +269,18 @@ class Store:
         query = select(OutboxRow.key).where(OutboxRow.sweep_id == sweep_id)
         with self._reading() as session:
             return set(session.scalars(query))
+
+    def confirmations(self, sweep_id: int) -> list[ConfirmationRecord]:
+        """Confirmations of a sweep, the first one first."""
+        query = select(ConfirmationRow).where(ConfirmationRow.sweep_id == sweep_id).order_by(ConfirmationRow.number)
+        with self._reading() as session:
+            return [confirmation_record(row) for row in session.scalars(query)]
+
+    def confirmed(self, confirmation_id: int) -> list[Confirmed]:
+        """Trainings of a confirmation, in the order they were stored."""
+        query = select(ConfirmedRow).where(ConfirmedRow.confirmation_id == confirmation_id).order_by(ConfirmedRow.id)
+        with self._reading() as session:
+            return [confirmed(row) for row in session.scalars(query)]
 
     def unsent(self, sweep_id: int, limit: int = 50) -> list[OutboxRecord]:
         """What the tracking mirror has yet to show, in the order it was first enqueued."""

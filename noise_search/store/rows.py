@@ -6,8 +6,24 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from noise_search.store.records import JobRecord, MemberRecord, OutboxRecord, ResultRecord, SweepRecord
-from noise_search.store.tables import JobRow, MemberRow, OutboxRow, ResultRow, SweepRow
+from noise_search.store.records import (
+    ConfirmationRecord,
+    Confirmed,
+    JobRecord,
+    MemberRecord,
+    OutboxRecord,
+    ResultRecord,
+    SweepRecord,
+)
+from noise_search.store.tables import (
+    ConfirmationRow,
+    ConfirmedRow,
+    JobRow,
+    MemberRow,
+    OutboxRow,
+    ResultRow,
+    SweepRow,
+)
 
 
 def sweep_record(row: SweepRow) -> SweepRecord:
@@ -34,6 +50,16 @@ def job_record(row: JobRow, slots: Sequence[tuple[int, int]]) -> JobRecord:
 def outbox_record(row: OutboxRow) -> OutboxRecord:
     """Record of something to be sent."""
     return OutboxRecord(**_shared(OutboxRecord, row))
+
+
+def confirmation_record(row: ConfirmationRow) -> ConfirmationRecord:
+    """Record of a confirmation."""
+    return ConfirmationRecord(**_shared(ConfirmationRecord, row))
+
+
+def confirmed(row: ConfirmedRow) -> Confirmed:
+    """One training of an arm."""
+    return Confirmed(**_shared(Confirmed, row))
 
 
 def _shared(kind: type[Any], row: object, without: Sequence[str] = ()) -> dict[str, Any]:

@@ -252,3 +252,42 @@ class OutboxRow(Base):
     kind: Mapped[str]
     payload: Mapped[dict[str, object]]
     sent_at: Mapped[datetime | None]
+
+
+class ConfirmationRow(Base):
+    """What becomes of chosen policies of a sweep on fresh seeds."""
+
+    __tablename__ = "confirmations"
+    __table_args__ = (UniqueConstraint("sweep_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    settings: Mapped[dict[str, object]]
+    choice: Mapped[dict[str, object] | None]
+    finished_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    seconds: Mapped[float] = mapped_column(default=0.0)
+
+
+class ConfirmedRow(Base):
+    """One training of an arm in a confirmation."""
+
+    __tablename__ = "confirmed"
+    __table_args__ = (
+        UniqueConstraint("confirmation_id", "stage", "arm", "seed"),
+        CheckConstraint("stage IN ('choose', 'measure')", name="stage"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    confirmation_id: Mapped[int] = mapped_column(ForeignKey("confirmations.id", ondelete="CASCADE"))
+    stage: Mapped[str]
+    arm: Mapped[str]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    policy: Mapped[list[dict[str, object]]]
+    scores: Mapped[dict[str, float]]
+    cells: Mapped[dict[str, list[float]]]
+    correct: Mapped[str]
+    hits: Mapped[dict[str, str]]
+    diverged: Mapped[bool]
+    created_at: Mapped[datetime]

@@ -79,7 +79,7 @@ class Writer:
 
     def add_members(self, members: Sequence[NewMember]) -> list[MemberRecord]:
         """Store trials and controls, in the order given; those already there are returned as they are."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             known = self._known_members(session, members)
             new = {key_of(member): member for member in members if key_of(member) not in known}
             if new:
@@ -89,7 +89,7 @@ class Writer:
 
     def promote(self, member_ids: Sequence[int], to_epoch: int) -> None:
         """Let members train up to an epoch."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             self._set(session, member_ids, target_epoch=to_epoch)
 
     def start_job(
@@ -101,7 +101,7 @@ class Writer:
         """
         now = datetime.now(UTC)
         slots = [(member_id, seed) for member_id in member_ids for seed in seeds]
-        with self._transaction() as session:
+        with self.transaction() as session:
             self._set(session, member_ids, state="running", started_at=func.coalesce(MemberRow.started_at, now))
             job = JobRow(sweep_id=self.sweep_id, from_epoch=from_epoch, to_epoch=to_epoch, started_at=now)
             session.add(job)
@@ -131,7 +131,7 @@ class Writer:
         Raises:
             ValueError: The job is not a running one of this sweep, or a result is of another sweep's member.
         """
-        with self._transaction() as session:
+        with self.transaction() as session:
             job = self._running_job(session, job_id)
             make_wait(session, members_of(session, [job_id]))
             self._add_results(session, results)
@@ -139,13 +139,13 @@ class Writer:
             job.epochs_trained, job.samples_scored = epochs_trained, samples_scored
             spent = update(SweepRow).where(SweepRow.id == self.sweep_id)
             session.execute(spent.values(seconds=SweepRow.seconds + seconds))
-            self._enqueue(session, outbox)
+            self.enqueue_within(session, outbox)
 
     def add_results(self, results: Sequence[NewResult], outbox: Sequence[OutboxEntry]) -> None:
         """Store results that no job has trained, with what the mirror shall show: all of it or nothing."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             self._add_results(session, results)
-            self._enqueue(session, outbox)
+            self.enqueue_within(session, outbox)
 
     def fail_job(
         self,
@@ -167,7 +167,7 @@ class Writer:
             epochs_trained: Member-epochs before it failed, as far as they are known.
             seconds: Until it failed.
         """
-        with self._transaction() as session:
+        with self.transaction() as session:
             job = self._running_job(session, job_id)
             job.state, job.finished_at, job.error = "failed", datetime.now(UTC), error
             job.epochs_trained = epochs_trained
@@ -180,15 +180,15 @@ class Writer:
     def end_members(self, reasons: Mapping[int, str], state: str, outbox: Sequence[OutboxEntry]) -> None:
         """Set members to `stopped` or `failed`, each with its reason, with what the mirror shall show."""
         now = datetime.now(UTC)
-        with self._transaction() as session:
+        with self.transaction() as session:
             for member_id, row in self._members(session, reasons).items():
                 row.state, row.reason, row.finished_at = state, reasons[member_id], now
-            self._enqueue(session, outbox)
+            self.enqueue_within(session, outbox)
 
     def abandon_running_jobs(self) -> list[int]:
         """Give up the jobs a dead driver left; returns their members, which wait again."""
         running = select(JobRow).where(JobRow.sweep_id == self.sweep_id, JobRow.state == "running")
-        with self._transaction() as session:
+        with self.transaction() as session:
             jobs = session.scalars(running.order_by(JobRow.id)).all()
             for job in jobs:
                 job.state, job.finished_at = "abandoned", datetime.now(UTC)
@@ -198,7 +198,7 @@ class Writer:
 
     def mark_told(self, member_ids: Iterable[int]) -> None:
         """Record that Optuna knows the outcome of these members."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             self._set(session, member_ids, told=True)
 
     def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
@@ -208,14 +208,14 @@ class Writer:
         It then has a new id, so that `Store.mark_sent` for the old one, still under way, does not touch it;
         it keeps its place in the queue.
         """
-        with self._transaction() as session:
-            self._enqueue(session, entries)
+        with self.transaction() as session:
+            self.enqueue_within(session, entries)
 
     def update_sweep(self, **changes: Unpack[SweepChanges]) -> None:
         """Set columns of the sweep."""
         if unknown := changes.keys() - SweepChanges.__annotations__.keys():
             raise TypeError(f"update_sweep: expected some of {sorted(SweepChanges.__annotations__)}, got {unknown}")
-        with self._transaction() as session:
+        with self.transaction() as session:
             row = session.get_one(SweepRow, self.sweep_id)
             for name, value in changes.items():
                 setattr(row, name, value)
@@ -227,27 +227,27 @@ class Writer:
 
         Importance of knobs is stored where there is one; else that of an earlier run stays.
         """
-        with self._transaction() as session:
+        with self.transaction() as session:
             row = session.get_one(SweepRow, self.sweep_id)
             row.state, row.finished_at = state, datetime.now(UTC)
             row.importance = importance or row.importance
-            self._enqueue(session, outbox)
+            self.enqueue_within(session, outbox)
 
     def mark_removed(self) -> None:
         """Let nobody continue the sweep from now on: it is being removed."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             row = session.get_one(SweepRow, self.sweep_id)
             row.identity = {**row.identity, REMOVED: True}
 
     def remove_sweep(self) -> None:
         """Remove the sweep with everything of it that is in our store, and the lease with it."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.execute(delete(SweepRow).where(SweepRow.id == self.sweep_id))
         self.release()
 
     def renew(self) -> None:
         """Let the lease last for its full time from now."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             leases.extend(session, self.sweep_id, self._lease_seconds)
 
     def release(self) -> None:
@@ -271,7 +271,8 @@ class Writer:
                 _log.warning("lease of sweep %d not renewed, trying again: %s", self.sweep_id, error.orig)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Session]:
+    def transaction(self) -> Iterator[Session]:
+        """One transaction under our lease, for what is written in other modules of the store."""
         with self._sessions.begin() as session:
             leases.hold(session, self.sweep_id, self.generation)
             yield session
@@ -327,7 +328,8 @@ class Writer:
             session.execute(insert(ResultRow), rows)
         session.connection().execute(SET_OUTCOME, [outcome_values(result) for result in last.values()])
 
-    def _enqueue(self, session: Session, entries: Sequence[OutboxEntry]) -> None:
+    def enqueue_within(self, session: Session, entries: Sequence[OutboxEntry]) -> None:
+        """`enqueue`, within a transaction."""
         if not entries:
             return
         of_sweep = OutboxRow.sweep_id == self.sweep_id

@@ -53,6 +53,7 @@ class Job:
         folder: Where checkpoints lie; None: there are none.
         keep: Whether to write one for each member after the last epoch.
         averaged: Whether scores before the end of the training are those of weights averaged over their epoch.
+        hits: Whether results say of each sample in how many cells it was classified rightly.
     """
 
     members: tuple[Member, ...]
@@ -61,6 +62,7 @@ class Job:
     folder: str | None = None
     keep: bool = False
     averaged: bool = False
+    hits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Result:
         history: One dictionary an epoch: epoch, lr, train/loss, magnitude/TERM, and scores where scored.
         diverged: Whether loss or gradient stopped being finite; scores are then the finite worst.
         correct: Which validation samples were classified rightly, for each epoch that was scored; see `metrics.packed`.
+        hits: Family -> in how many of its cells each sample was classified rightly, where the job asked for it; see
+            `metrics.counts_packed`.
         checkpoint: Where the state after `epoch` lies.
         retrained: Epochs that were trained again because a checkpoint could not be used.
     """
@@ -86,6 +90,7 @@ class Result:
     diverged: bool
     seconds: float
     correct: Mapping[int, str] = field(default_factory=dict)
+    hits: Mapping[str, str] = field(default_factory=dict)
     checkpoint: Mapping[str, str] | None = None
     retrained: int = 0
 
@@ -120,13 +125,20 @@ class Workbench:
         return self.steps_per_epoch * self.setup.train.epochs
 
 
-def make_workbench(setup: Setup, *, dataset: Dataset | None = None, dtype: torch.dtype = torch.float32) -> Workbench:
-    """Load the data, draw the suite on its validation split, build the model's skeleton.
+def make_workbench(
+    setup: Setup,
+    *,
+    dataset: Dataset | None = None,
+    dtype: torch.dtype = torch.float32,
+    scored_on: Literal["validation", "test"] = "validation",
+) -> Workbench:
+    """Load the data, draw the suite on the split that is scored, build the model's skeleton.
 
     Args:
         setup: Names and numbers.
         dataset: Already loaded data; None loads `setup.data`.
         dtype: Of inputs and parameters; float64 for comparisons with an oracle.
+        scored_on: Validation steers a search; test is read where a chosen policy is measured, and nowhere else.
 
     Raises:
         CallerError: When torch refuses the optimiser's options, a batch would hold a single sample, which batch
@@ -134,13 +146,14 @@ def make_workbench(setup: Setup, *, dataset: Dataset | None = None, dtype: torch
     """
     data = dataset or load_dataset(setup.data)
     device = resolve_device(setup.train.device)
-    train, validation = data.train.to(device, dtype), data.validation.to(device, dtype)
+    train = data.train.to(device, dtype)
+    scored = (data.test if scored_on == "test" else data.validation).to(device, dtype)
     _refuse_batches_of_one(len(train), setup.train.batch_size)
     model = skeleton(setup, data).to(device, dtype)
     if setup.model.target is not None:
         raise_if_any(forward_mistakes(model, train.inputs, data.classes))
     make_optimizer(setup.optimizer, model.parameters())  # refuses bad options here, before anything is written
-    yardstick = make_yardstick(setup.suite, validation, data.classes)
+    yardstick = make_yardstick(setup.suite, scored, data.classes)
     stochastic = _draws_random_numbers(model, train.inputs[:2])
     shared = setup.model.target is not None and _have_parts_in_common(model, skeleton(setup, data))
     return Workbench(setup, data, model, train, yardstick, device, dtype, stochastic, shared)

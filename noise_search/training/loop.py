@@ -262,4 +262,5 @@ def _result(
         diverged=not alive,
         seconds=seconds,
         correct=correct,
+        hits=scored.hits if job.hits else {},
     )

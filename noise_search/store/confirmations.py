@@ -1,0 +1,89 @@
+"""Confirmations in the store: begun once, filled training by training, under the lease of their sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from sqlalchemy import Select, insert, select, update
+from sqlalchemy.orm import Session
+
+from noise_search.store.records import ConfirmationRecord, Confirmed, OutboxEntry
+from noise_search.store.rows import confirmation_record
+from noise_search.store.tables import ConfirmationRow, ConfirmedRow
+from noise_search.store.writing import Writer
+
+
+def begin_confirmation(writer: Writer, settings: dict[str, object]) -> ConfirmationRecord:
+    """The latest confirmation with these settings, else a new one."""
+    with writer.transaction() as session:
+        found = list(session.scalars(_of_sweep(writer.sweep_id)))
+        same = [row for row in found if row.settings == settings]
+        row = same[-1] if same else _new(session, writer.sweep_id, len(found) + 1, settings)
+        return confirmation_record(row)
+
+
+def add_confirmed(
+    writer: Writer,
+    confirmation_id: int,
+    trainings: Sequence[Confirmed],
+    outbox: Sequence[OutboxEntry],
+    *,
+    seconds: float,
+) -> None:
+    """Store trainings of a confirmation and what the mirror shall show, all of it or nothing; those there are kept."""
+    with writer.transaction() as session:
+        _check_own(session, writer.sweep_id, confirmation_id)
+        there = {(row.stage, row.arm, row.seed) for row in session.execute(_keys(confirmation_id))}
+        now = datetime.now(UTC)
+        rows = [
+            asdict(one) | {"confirmation_id": confirmation_id, "created_at": now}
+            for one in trainings
+            if (one.stage, one.arm, one.seed) not in there
+        ]
+        if rows:
+            session.execute(insert(ConfirmedRow), rows)
+        own = update(ConfirmationRow).where(ConfirmationRow.id == confirmation_id)
+        session.execute(own.values(seconds=ConfirmationRow.seconds + seconds))
+        writer.enqueue_within(session, outbox)
+
+
+def store_choice(writer: Writer, confirmation_id: int, choice: dict[str, object]) -> ConfirmationRecord:
+    """Record what the first stage has chosen; it is chosen once."""
+    with writer.transaction() as session:
+        row = _check_own(session, writer.sweep_id, confirmation_id)
+        row.choice = row.choice or choice
+        return confirmation_record(row)
+
+
+def finish_confirmation(writer: Writer, confirmation_id: int, outbox: Sequence[OutboxEntry]) -> ConfirmationRecord:
+    """Record that everything of a confirmation is measured, with what the mirror shall show: both or neither."""
+    with writer.transaction() as session:
+        row = _check_own(session, writer.sweep_id, confirmation_id)
+        row.finished_at = row.finished_at or datetime.now(UTC)
+        writer.enqueue_within(session, outbox)
+        return confirmation_record(row)
+
+
+def _new(session: Session, sweep_id: int, number: int, settings: dict[str, object]) -> ConfirmationRow:
+    row = ConfirmationRow(sweep_id=sweep_id, number=number, settings=settings, created_at=datetime.now(UTC))
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _check_own(session: Session, sweep_id: int, confirmation_id: int) -> ConfirmationRow:
+    row = session.get(ConfirmationRow, confirmation_id)
+    if row is None or row.sweep_id != sweep_id:
+        raise ValueError(f"confirmation {confirmation_id}: expected one of sweep {sweep_id}")
+    return row
+
+
+def _of_sweep(sweep_id: int) -> Select[ConfirmationRow]:
+    return select(ConfirmationRow).where(ConfirmationRow.sweep_id == sweep_id).order_by(ConfirmationRow.number)
+
+
+def _keys(confirmation_id: int) -> Select[str, str, int]:
+    columns = select(ConfirmedRow.stage, ConfirmedRow.arm, ConfirmedRow.seed)
+    return columns.where(ConfirmedRow.confirmation_id == confirmation_id)
