@@ -22,6 +22,7 @@ ORDER = (
     "seeds",
     "schedules",
     "metrics",
+    "statistics",
     "models",
     "spec",
     "optimizers",
