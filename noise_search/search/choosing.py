@@ -1,7 +1,7 @@
 """Stage 1 of a confirmation: which policies are worth measuring, chosen on validation with fresh seeds.
 
-Three groups race, each for itself: the best of the front, constant policies tuned as hard, and policies drawn at random.
-The number of seeds is fixed; who is behind the leader of its group for certain trains no more of them.
+Three groups race, each for itself: the best of the front, constant policies tuned as hard, and random policies. The
+number of seeds is fixed; who is behind the leader of its group for certain trains no more of them.
 """
 
 from __future__ import annotations
@@ -124,5 +124,7 @@ def _name(row: FrontRow) -> str:
 
 
 def _on_fresh_seeds(row: FrontRow, found: Sequence[Confirmed]) -> FrontRow:
-    means = {key: fmean(one.scores[key] for one in found) for key in ("clean", "robust", "worst_family", "score")}
-    return replace(row, **means)
+    clean, robust, worst_family, score = (
+        fmean(one.scores[key] for one in found) for key in ("clean", "robust", "worst_family", "score")
+    )
+    return replace(row, clean=clean, robust=robust, worst_family=worst_family, score=score)

@@ -152,7 +152,8 @@ def _above_chance(right: Items, yard: Yard, one: Confirmed) -> Items:
 
 
 def _robust(arm: _Arm) -> Items:
-    return arm.robust.mean(axis=1)
+    scores: Items = arm.robust.mean(axis=1)
+    return scores
 
 
 def _difference(arms: Mapping[str, _Arm], other: str, yard: Yard, families: Collection[str]) -> PairedDifference:
