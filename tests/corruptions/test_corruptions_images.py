@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from noise_search.corruptions import CORRUPTIONS, Corruption, images
+from noise_search.corruptions import CORRUPTIONS, Corruption, images, pixels
 from noise_search.seeds import generator
 
 KINDS = pytest.mark.parametrize("kind", CORRUPTIONS.values(), ids=CORRUPTIONS)
@@ -145,7 +145,7 @@ def test_speckle_leaves_black_alone() -> None:
 def test_blur_is_that_of_scipy_with_reflected_edges(shape: tuple[int, ...], sigma: float) -> None:
     clean = pictures(*shape)
     expected = ndimage.gaussian_filter(
-        clean.numpy(), sigma=(0, 0, sigma, sigma), mode="reflect", truncate=images.BLUR_TRUNCATION
+        clean.numpy(), sigma=(0, 0, sigma, sigma), mode="reflect", truncate=pixels.BLUR_TRUNCATION
     )
     np.testing.assert_allclose(images.gaussian_blur(clean, sigma, rng()).numpy(), expected, atol=1e-12)
 
