@@ -1,10 +1,10 @@
 """Corruptions of images that may steer a search; those held out lie in modules of their families.
 
-The contract of both: every function takes images of shape (samples, channels, height, width) with values in [0, 1], any floating
-dtype and device, sides of 8 pixels or more, and returns the same shape, dtype and device, clipped to [0, 1].
-Base draws come from the generator alone and are scaled by the strength, so on generators of one state the
-severities of a kind differ by nothing but their strength. The arguments are trusted: they were checked with
-the suite.
+The contract of both: every function takes images of shape (samples, channels, height, width) with values in
+[0, 1], any floating dtype and device, sides of 8 pixels or more, and returns the same shape, dtype and device,
+clipped to [0, 1]. Base draws come from the generator alone and are scaled by the strength, so on generators of
+one state the severities of a kind differ by nothing but their strength. The arguments are trusted: they were
+checked with the suite.
 """
 
 from __future__ import annotations

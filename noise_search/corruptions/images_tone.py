@@ -41,7 +41,7 @@ def clouds(samples: int, height: int, width: int, generator: torch.Generator) ->
 
 
 def saturate(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """x + s (x - grey), clipped, with grey the mean of the channels: colours 1 + s times as far from it; 0 is the identity.
+    """x + s (x - grey), clipped, where grey is the mean of the channels; 0 is the identity, grey stays as it is.
 
     Source: own; Hendrycks & Dietterich 2019, arXiv:1903.12261, scale the saturation of HSV, down as well as up.
 

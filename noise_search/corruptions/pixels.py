@@ -48,7 +48,7 @@ def power_law_field(shape: Sequence[int], exponent: float, generator: torch.Gene
     rows, columns = _frequencies(height, width, noise)
     frequency = torch.hypot(rows, columns)
     frequency[0, 0] = torch.inf  # no mean
-    field = torch.fft.irfft2(torch.fft.rfft2(noise) * frequency.pow(-exponent / 2), s=(height, width))
+    field: Tensor = torch.fft.irfft2(torch.fft.rfft2(noise) * frequency.pow(-exponent / 2), s=(height, width))
     return field / field.square().mean(dim=(-2, -1), keepdim=True).sqrt()
 
 
@@ -86,7 +86,7 @@ def mirrored_filter(pixels: Tensor, transfer: Tensor) -> Tensor:
     height, width = pixels.shape[-2:]
     half = torch.cat([pixels, pixels.flip(-2)], dim=-2)
     whole = torch.cat([half, half.flip(-1)], dim=-1)
-    shaped = torch.fft.irfft2(torch.fft.rfft2(whole) * transfer, s=whole.shape[-2:])
+    shaped: Tensor = torch.fft.irfft2(torch.fft.rfft2(whole) * transfer, s=whole.shape[-2:])
     return shaped[..., :height, :width]
 
 
