@@ -21,19 +21,27 @@ from noise_search.corruptions.registry import Corruption
 def motion(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Gaussian of sigma s pixels along one direction, another for each image; 0 is the identity.
 
-    Applied in the frequency domain, exp(-2 pi^2 s^2 (f v)^2) for direction v, to the picture and its mirror
-    images beyond the edges. All channels move together.
+    All channels move together.
 
     Source: after Hendrycks & Dietterich 2019, arXiv:1903.12261 (there the Gaussian has one side only).
     """
     if strength == 0:  # there and back through the frequencies costs the last bits
         return images.clone()
     pixels = widened(images)
-    angle = motion_angles(len(pixels), generator).to(pixels)[:, None, None, None]
+    angles = motion_angles(len(pixels), generator)
+    return finished(blurred_along(pixels, angles.to(pixels), strength), images)
+
+
+def blurred_along(pixels: Tensor, angles: Tensor, sigma: float) -> Tensor:
+    """Gaussian of `sigma` pixels along one direction for each image, angles (samples,) as `motion_angles` has them.
+
+    Applied in the frequency domain, exp(-2 pi^2 sigma^2 (f v)^2) for direction v, to the picture and its mirror
+    images beyond the edges.
+    """
+    angles = angles[:, None, None, None]
     down, across = mirrored_frequencies(pixels)
-    along = down * angle.sin() + across * angle.cos()
-    transfer = torch.exp(-2 * (math.pi * strength * along).square())
-    return finished(mirrored_filter(pixels, transfer), images)
+    along = down * angles.sin() + across * angles.cos()
+    return mirrored_filter(pixels, torch.exp(-2 * (math.pi * sigma * along).square()))
 
 
 def motion_angles(samples: int, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from noise_search.corruptions.pixels import along_axes, blur_matrix, finished, normal, widened
+from noise_search.corruptions.pixels import along_axes, blur_matrix, finished, normal, uniform, widened
 from noise_search.corruptions.registry import Corruption
 
 SPATTER_SMOOTHNESS = 1 / 16  # sigma of the field that drops are cut from, as a share of the shorter side
@@ -13,17 +13,17 @@ MUD = 63 / 255
 
 
 def quantize(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Rounded to the nearest multiple of s, then clipped; 0 is the identity, 1 leaves black and white.
+    """Rounded to the nearest of levels s apart, then clipped; 0 is the identity.
 
-    Source: Mu & Gilmer 2019, arXiv:1906.02337 (there s = 1 / (2^bits - 1)).
+    Levels are s (k + u) for whole k, with u ~ U(0, 1) for each image, so that images change over at other strengths.
 
-    >>> quantize(torch.tensor([[[[0.1, 0.4, 0.9]]]]), 0.5, torch.Generator())
-    tensor([[[[0.0000, 0.5000, 1.0000]]]])
+    Source: after Mu & Gilmer 2019, arXiv:1906.02337 (there u = 0 and s = 1 / (2^bits - 1)).
     """
-    del generator  # nothing is drawn
     if strength == 0:
         return images.clone()
-    return finished((widened(images) / strength).round() * strength, images)
+    pixels = widened(images)
+    shift = uniform((len(pixels), 1, 1, 1), generator, pixels)
+    return finished(((pixels / strength - shift).round() + shift) * strength, images)
 
 
 def spatter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -58,7 +58,7 @@ DIGITAL = (
         unit="step between values, raw units",
         literature=(0.03226, 0.06667, 0.1429, 0.3333, 1.0),
         search=(0.0, 2.0),
-        source="Mu 2019, arXiv:1906.02337 (MNIST-C strengths: 5 to 1 bits)",
+        source="after Mu 2019, arXiv:1906.02337 (MNIST-C strengths: 5 to 1 bits)",
     ),
     Corruption(
         name="spatter",

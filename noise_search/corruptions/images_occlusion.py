@@ -77,12 +77,11 @@ def checkerboard(images: Tensor, strength: float, generator: torch.Generator) ->
     samples, _, height, width = pixels.shape
     cell = CELL * min(height, width)
     row, column = 2 * cell * uniform((2, samples, 1, 1), generator, pixels)
-    covered = torch.zeros_like(pixels[:, 0])
-    for shift in (0.0, cell):  # the cells of one colour are two grids, one a cell down and right of the other
-        down = _periodic_overlap(height, row + shift, 2 * cell, strength * cell)
-        across = _periodic_overlap(width, column + shift, 2 * cell, strength * cell)
-        covered = covered + down.mT * across
-    return finished(pixels * (1 - covered.clamp(max=1.0)).unsqueeze(1), images)
+    # The cells of one colour are two grids, one a cell down and right of the other. Squares of more than a cell overlap.
+    one = _grid(height, width, row, column, 2 * cell, strength * cell)
+    other = _grid(height, width, row + cell, column + cell, 2 * cell, strength * cell)
+    both = _grid(height, width, row + cell / 2, column + cell / 2, cell, max(strength - 1, 0.0) * cell)
+    return finished(pixels * (1 - (one + other - both)).unsqueeze(1), images)
 
 
 def _line(pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -103,6 +102,11 @@ def _overlap(size: int, start: Tensor, stop: Tensor) -> Tensor:
     """Share of each of `size` pixels in a row that lies between `start` and `stop`; (..., 1) -> (..., size)."""
     pixels = torch.arange(size, dtype=start.dtype, device=start.device)
     return (torch.minimum(pixels + 1, stop) - torch.maximum(pixels, start)).clamp(min=0.0)
+
+
+def _grid(height: int, width: int, row: Tensor, column: Tensor, period: float, side: float) -> Tensor:
+    """Share of each pixel, (samples, h, w), under squares around (row, column) and every `period` from there."""
+    return _periodic_overlap(height, row, period, side).mT * _periodic_overlap(width, column, period, side)
 
 
 def _periodic_overlap(size: int, middle: Tensor, period: float, width: float) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from noise_search.corruptions.pixels import finished, power_law_field, widened
+from noise_search.corruptions.pixels import finished, power_law_field, uniform, widened
 from noise_search.corruptions.registry import Corruption
 
 FOG_EXPONENT = 4.0  # plasma whose amplitude halves with each octave
@@ -54,16 +54,18 @@ def saturate(images: Tensor, strength: float, generator: torch.Generator) -> Ten
 
 
 def inverse(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """(1 - s) x + s (1 - x): 0 is the identity, 0.5 mid-grey all over, 1 the negative.
+    """1 - x for a share s of the images, the negative; the others stay as they are. 0 is the identity.
 
-    Source: Mu & Gilmer 2019, arXiv:1906.02337 (there the negative only).
+    A larger s inverts the same images and more. Half-way to its negative a picture would be grey, not inverted.
+
+    Source: Mu & Gilmer 2019, arXiv:1906.02337 (there all images).
 
     >>> inverse(torch.tensor([[[[0.0, 0.25, 1.0]]]]), 1.0, torch.Generator())
     tensor([[[[1.0000, 0.7500, 0.0000]]]])
     """
-    del generator  # nothing is drawn
     pixels = widened(images)
-    return finished(pixels + strength * (1 - 2 * pixels), images)
+    chosen = uniform((len(pixels), 1, 1, 1), generator, pixels) < strength
+    return finished(torch.where(chosen, 1 - pixels, pixels), images)
 
 
 TONES = (
@@ -103,7 +105,7 @@ TONES = (
         family="tone",
         modality="images",
         apply=inverse,
-        unit="share of the way to the negative",
+        unit="share of the images",
         literature=(0.2, 0.4, 0.6, 0.8, 1.0),
         search=(0.0, 1.0),
         source="Mu 2019, arXiv:1906.02337 (MNIST-C); own strengths up to its one",
