@@ -11,7 +11,7 @@ from torch.func import functional_call, vmap
 
 from noise_search import metrics
 from noise_search.corruptions.suites import Suite, corrupted_images, families
-from noise_search.corruptions.weights import perturbed
+from noise_search.corruptions.weights import perturbed, rounded
 from noise_search.data import Split
 from noise_search.seeds import generator
 
@@ -124,7 +124,8 @@ def weight_robustness(
 ) -> list[list[float]]:
     """Clean accuracy of each trial under relative weight noise, one number for each strength of the suite.
 
-    The mean over the suite's common random draws; every trial sees the same ones.
+    The mean over the suite's common random draws; every trial sees the same ones. Behind them one number for each
+    number of bits that the suite rounds weights to.
     """
     was_training = model.training
     model.eval()
@@ -136,7 +137,7 @@ def weight_robustness(
 
 def _perturbed_accuracies(model: nn.Module, parameters: Tensors, buffers: Tensors, yardstick: Yardstick) -> list[float]:
     suite = yardstick.suite
-    return [
+    noisy = [
         sum(
             _accuracy_with(model, perturbed(parameters, strength, _weight_rng(suite, draw)), buffers, yardstick)
             for draw in range(suite.weight_draws)
@@ -144,6 +145,7 @@ def _perturbed_accuracies(model: nn.Module, parameters: Tensors, buffers: Tensor
         / suite.weight_draws
         for strength in suite.weight_strengths
     ]
+    return noisy + [_accuracy_with(model, rounded(parameters, n), buffers, yardstick) for n in suite.weight_bits]
 
 
 def _weight_rng(suite: Suite, draw: int) -> torch.Generator:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from noise_search.corruptions import CORRUPTIONS
+from noise_search.corruptions import CORRUPTIONS, Corruption
+from noise_search.corruptions.suites import TUNE_KINDS
 from noise_search.data import DATASETS
 from noise_search.models import MODELS
 from noise_search.noises import NOISES
@@ -47,18 +48,23 @@ def schedules() -> list[Row]:
 
 
 def corruptions() -> list[Row]:
-    """Every corruption with its family, unit and published strengths."""
+    """Every corruption with its family, what it is read for, its unit and published strengths."""
     return [
         {
             "corruption": name,
             "family": kind.family,
-            "data": kind.modality,
+            "use": "search" if name in TUNE_KINDS[kind.modality] else "held out",
+            "data": _data(kind),
             "unit": kind.unit,
             "published strengths": ", ".join(f"{strength:g}" for strength in kind.literature),
             "source": kind.source,
         }
         for name, kind in CORRUPTIONS.items()
     ]
+
+
+def _data(kind: Corruption) -> str:
+    return kind.modality if kind.channels is None else f"{kind.modality}, channels: {kind.channels}"
 
 
 def data() -> list[Row]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from noise_search.config.spaces import parse_space
-from noise_search.corruptions.suites import ANY_DATA, TUNE_KINDS, suite_from_mapping
+from noise_search.corruptions.suites import ANY_DATA, TUNE_KINDS, is_held_out, suite_from_mapping
 from noise_search.data import DATASETS, load
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
 from noise_search.models import MODELS, argument_mistakes
@@ -288,6 +288,12 @@ def _suite(node: object, data: DataSpec | None) -> Any:
     if not isinstance(node, Mapping):
         raise CallerError(f"suite: expected a mapping, got {node!r}")
     suite = suite_from_mapping(node, "suite")
+    if is_held_out(suite):
+        steers = "literature" if suite.data == ANY_DATA else suite.data
+        raise CallerError(
+            f"suite: expected one that may steer a search, got {suite.name}, which is held out for measuring what a "
+            f"search found; take suite={steers}"
+        )
     if data is None or (suite.data in (data.name, ANY_DATA) and suite.modality == load(data).modality):
         return suite
     raise CallerError(

@@ -19,6 +19,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from noise_search.corruptions.suites import HELD_OUT
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.schedules import bare_on_read
 
@@ -147,7 +148,8 @@ def _in_one_line(error: Exception, override: str = "configuration") -> str:
     """What is wrong, in our words where Hydra's need several lines."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return expected_one_of(group, error.options, choice) + (_NO_SUITE if group == "suite" else "")
+        offered = [option for option in error.options if group != "suite" or not option.endswith(HELD_OUT)]
+        return expected_one_of(group, offered, choice) + (_NO_SUITE if group == "suite" else "")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         return _unknown_key(str(cause.full_key), [str(key) for key in cause.parent_node])

@@ -1,21 +1,22 @@
-"""Corruptions of images: what a picture may suffer at test time, at a real-valued strength.
+"""Corruptions of images that may steer a search; those held out lie in modules of their families.
 
-Every function takes images of shape (samples, channels, height, width) with values in [0, 1], any floating
-dtype and device, sides of 8 pixels or more, and returns the same shape, dtype and device, clipped to [0, 1].
-Base draws come from the generator alone and are scaled by the strength, so on generators of one state the
-severities of a kind differ by nothing but their strength. The arguments are trusted: they were checked with
-the suite.
+The contract of both: every function takes images of shape (samples, channels, height, width) with values in
+[0, 1], any floating dtype and device, sides of 8 pixels or more, and returns the same shape, dtype and device,
+clipped to [0, 1]. Base draws come from the generator alone and are scaled by the strength, so on generators of
+one state the severities of a kind differ by nothing but their strength. The arguments are trusted: they were
+checked with the suite.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-BLUR_TRUNCATION = 4.0  # Gaussian kernels end at this many sigmas, as in scipy.ndimage
+from noise_search.corruptions.pixels import along_axes, blur_matrix, finished, normal, read_displaced, widened
+from noise_search.corruptions.registry import Corruption
+
 ELASTIC_SMOOTHNESS = 1 / 8  # sigma of the displacement field as a share of the shorter side
 
 
@@ -24,8 +25,8 @@ def gaussian(images: Tensor, strength: float, generator: torch.Generator) -> Ten
 
     Source: Hendrycks & Dietterich 2019, arXiv:1903.12261.
     """
-    pixels = _widened(images)
-    return _finished(pixels + strength * _normal(pixels.shape, generator, pixels), images)
+    pixels = widened(images)
+    return finished(pixels + strength * normal(pixels.shape, generator, pixels), images)
 
 
 def speckle(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -33,8 +34,8 @@ def speckle(images: Tensor, strength: float, generator: torch.Generator) -> Tens
 
     Source: Hendrycks & Dietterich 2019, arXiv:1903.12261.
     """
-    pixels = _widened(images)
-    return _finished(pixels + strength * pixels * _normal(pixels.shape, generator, pixels), images)
+    pixels = widened(images)
+    return finished(pixels + strength * pixels * normal(pixels.shape, generator, pixels), images)
 
 
 def gaussian_blur(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -46,9 +47,7 @@ def gaussian_blur(images: Tensor, strength: float, generator: torch.Generator) -
     """
     del generator  # nothing is drawn
     height, width = images.shape[-2:]
-    return _finished(
-        _along_axes(_widened(images), _blur_matrix(height, strength), _blur_matrix(width, strength)), images
-    )
+    return finished(along_axes(widened(images), blur_matrix(height, strength), blur_matrix(width, strength)), images)
 
 
 def contrast(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -61,9 +60,9 @@ def contrast(images: Tensor, strength: float, generator: torch.Generator) -> Ten
     tensor([[[[0.2500, 0.7500]]]])
     """
     del generator  # nothing is drawn
-    pixels = _widened(images)
+    pixels = widened(images)
     mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
-    return _finished(torch.lerp(pixels, mean.expand_as(pixels), strength), images)
+    return finished(torch.lerp(pixels, mean.expand_as(pixels), strength), images)
 
 
 def pixelate(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -80,8 +79,8 @@ def pixelate(images: Tensor, strength: float, generator: torch.Generator) -> Ten
     """
     del generator  # nothing is drawn
     height, width = images.shape[-2:]
-    return _finished(
-        _along_axes(_widened(images), _block_matrix(height, strength), _block_matrix(width, strength)), images
+    return finished(
+        along_axes(widened(images), _block_matrix(height, strength), _block_matrix(width, strength)), images
     )
 
 
@@ -92,12 +91,10 @@ def elastic(images: Tensor, strength: float, generator: torch.Generator) -> Tens
 
     Source: Simard et al. 2003 (ICDAR); Hendrycks & Dietterich 2019, arXiv:1903.12261, has an affine part too.
     """
-    pixels = _widened(images)
+    pixels = widened(images)
     samples, _, height, width = pixels.shape
     shifts = strength * displacement_field(samples, height, width, generator).to(pixels)
-    rows = torch.arange(height, dtype=pixels.dtype, device=pixels.device)[:, None] + shifts[:, 0]
-    columns = torch.arange(width, dtype=pixels.dtype, device=pixels.device) + shifts[:, 1]
-    return _finished(_bilinear(pixels, rows, columns), images)
+    return finished(read_displaced(pixels, shifts[:, 0], shifts[:, 1]), images)
 
 
 def displacement_field(samples: int, height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -107,39 +104,9 @@ def displacement_field(samples: int, height: int, width: int, generator: torch.G
     """
     noise = torch.randn((samples, 2, height, width), generator=generator, device=generator.device)
     sigma = ELASTIC_SMOOTHNESS * min(height, width)
-    field = _along_axes(noise, _blur_matrix(height, sigma), _blur_matrix(width, sigma))
+    field = along_axes(noise, blur_matrix(height, sigma), blur_matrix(width, sigma))
     rms = field.square().sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True).sqrt()
     return field / rms
-
-
-def _widened(images: Tensor) -> Tensor:
-    return images.to(torch.promote_types(images.dtype, torch.float32))
-
-
-def _finished(pixels: Tensor, images: Tensor) -> Tensor:
-    return pixels.clamp(0.0, 1.0).to(images.dtype)
-
-
-def _normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
-    # Drawn in float32 where the generator lives: one field for every dtype and device of the images.
-    return torch.randn(tuple(shape), generator=generator, device=generator.device).to(like)
-
-
-def _along_axes(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    return rows.to(pixels) @ (pixels @ columns.to(pixels).mT)
-
-
-def _blur_matrix(size: int, sigma: float) -> Tensor:
-    """Gaussian blur of a line of `size` pixels with mirrored ends, as a matrix; float64."""
-    if sigma == 0:
-        return torch.eye(size, dtype=torch.float64)
-    radius = int(BLUR_TRUNCATION * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1)
-    kernel = torch.exp(-0.5 * (offsets.double() / sigma).square())
-    unfolded = (torch.arange(size)[:, None] + offsets) % (2 * size)
-    sources = torch.minimum(unfolded, 2 * size - 1 - unfolded)
-    weights = (kernel / kernel.sum()).expand(size, -1)
-    return torch.zeros(size, size, dtype=torch.float64).scatter_add_(1, sources, weights)
 
 
 def _block_matrix(size: int, width: float) -> Tensor:
@@ -152,19 +119,65 @@ def _block_matrix(size: int, width: float) -> Tensor:
     return (overlap / (stops - starts)) @ overlap.T
 
 
-def _bilinear(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Pixels read at real-valued `rows` and `columns`, each (samples, height, width)."""
-    height, width = pixels.shape[-2:]
-    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    top, left = rows.floor(), columns.floor()
-    bottom, right = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
-    across, down = (columns - left).unsqueeze(1), (rows - top).unsqueeze(1)
-    upper = torch.lerp(_read(pixels, top, left), _read(pixels, top, right), across.expand_as(pixels))
-    lower = torch.lerp(_read(pixels, bottom, left), _read(pixels, bottom, right), across.expand_as(pixels))
-    return torch.lerp(upper, lower, down.expand_as(pixels))
-
-
-def _read(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Pixels at whole-numbered `rows` and `columns`, each (samples, height, width)."""
-    index = (rows * pixels.shape[-1] + columns).long().flatten(1).unsqueeze(1)
-    return pixels.flatten(2).gather(2, index.expand(-1, pixels.shape[1], -1)).view_as(pixels)
+TUNED = (
+    Corruption(
+        name="gaussian",
+        family="noise",
+        modality="images",
+        apply=gaussian,
+        unit="standard deviation, raw units",
+        literature=(0.08, 0.12, 0.18, 0.26, 0.38),
+        search=(0.0, 2.0),
+        source="Hendrycks 2019, arXiv:1903.12261 (ImageNet-C strengths)",
+    ),
+    Corruption(
+        name="speckle",
+        family="noise",
+        modality="images",
+        apply=speckle,
+        unit="standard deviation as a share of the value",
+        literature=(0.15, 0.2, 0.35, 0.45, 0.6),
+        search=(0.0, 8.0),
+        source="Hendrycks 2019, arXiv:1903.12261 (ImageNet-C strengths)",
+    ),
+    Corruption(
+        name="gaussian_blur",
+        family="blur",
+        modality="images",
+        apply=gaussian_blur,
+        unit="sigma, pixels",
+        literature=(0.4, 0.6, 0.7, 0.8, 1.0),
+        search=(0.0, 16.0),
+        source="Hendrycks 2019, arXiv:1903.12261 (CIFAR-10-C strengths)",
+    ),
+    Corruption(
+        name="contrast",
+        family="tone",
+        modality="images",
+        apply=contrast,
+        unit="share of contrast removed",
+        literature=(0.6, 0.7, 0.8, 0.9, 0.95),
+        search=(0.0, 1.0),
+        source="Hendrycks 2019, arXiv:1903.12261 (ImageNet-C strengths)",
+    ),
+    Corruption(
+        name="pixelate",
+        family="digital",
+        modality="images",
+        apply=pixelate,
+        unit="block width, pixels",
+        literature=(1.067, 1.143, 1.185, 1.333, 1.6),
+        search=(1.0, 16.0),
+        source="Hendrycks 2019, arXiv:1903.12261 (CIFAR-10-C strengths: 32 pixels on 30, 28, 27, 24, 20)",
+    ),
+    Corruption(
+        name="elastic",
+        family="shape",
+        modality="images",
+        apply=elastic,
+        unit="root mean square displacement, pixels",
+        literature=(0.25, 0.5, 0.75, 1.0, 1.5),
+        search=(0.0, 16.0),
+        source="Simard 2003; own strengths, to twice the displacements of CIFAR-10-C at severity 5",
+    ),
+)

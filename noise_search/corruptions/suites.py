@@ -20,6 +20,7 @@ from noise_search.seeds import generator
 
 SEVERITIES = 5
 ANY_DATA = "any"  # what a suite of published strengths says it was made on
+HELD_OUT = "_held_out"  # what the name of a held-out suite has after that of its data
 # Kinds that may steer a search, by modality. Any other kind is held out: read when a result is measured only.
 TUNE_KINDS = {"images": ("gaussian", "speckle", "gaussian_blur", "contrast", "pixelate", "elastic")}
 
@@ -58,6 +59,7 @@ class Suite:
         seed: Of every draw.
         reference: The model the strengths were calibrated with, and how well it does on clean data.
         digest: SHA-256 of all the above as it stood in the file.
+        weight_bits: Numbers of bits to which `weights.rounded` rounds, falling; they draw nothing.
     """
 
     name: str
@@ -69,6 +71,29 @@ class Suite:
     seed: int
     reference: Mapping[str, object]
     digest: str
+    weight_bits: tuple[int, ...] = ()
+
+
+def held_out_kinds(modality: str, channels: int | None) -> tuple[str, ...]:
+    """Names of the kinds that never steer a search, in the order of the registry.
+
+    Args:
+        modality: Kind of data.
+        channels: How many the images have; None for kinds that any number will do for.
+
+    >>> {"saturate", "inverse"} & set(held_out_kinds("images", channels=1))
+    {'inverse'}
+    """
+    return tuple(
+        name
+        for name, kind in CORRUPTIONS.items()
+        if kind.modality == modality and name not in TUNE_KINDS[modality] and kind.channels in (None, channels)
+    )
+
+
+def is_held_out(suite: Suite) -> bool:
+    """Whether a suite is for measuring results only; its kinds say so, whatever its name."""
+    return suite.kinds[0].name not in TUNE_KINDS[suite.modality]
 
 
 def families(suite: Suite) -> dict[str, tuple[str, ...]]:
@@ -132,8 +157,8 @@ def suite_from_mapping(node: Mapping[str, Any], where: str) -> Suite:
     """Suite read from plain data, as a file of `conf/suite/` holds it.
 
     Args:
-        node: Keys name, data, modality, seed, reference, weights {strengths, draws}, kinds (a list of {name,
-            family, calibrated, strengths, achieved}) and digest.
+        node: Keys name, data, modality, seed, reference, weights {strengths, draws, perhaps bits}, kinds (a list
+            of {name, family, calibrated, strengths, achieved}) and digest. Kinds are all for tuning or all held out.
         where: Key of the node in the configuration, for messages.
 
     Raises:
@@ -151,6 +176,7 @@ def suite_from_mapping(node: Mapping[str, Any], where: str) -> Suite:
         seed=node["seed"],
         reference=dict(node["reference"]),
         digest=node["digest"],
+        weight_bits=tuple(weights.get("bits", ())),
     )
 
 
@@ -223,7 +249,12 @@ SUITE_RULES: Rules = {
 WEIGHT_RULES: Rules = {
     "strengths": (_are_rising, "a rising list of at least one positive number"),
     "draws": (lambda value: _is_whole(value, 1), "a whole number from 1 up"),
+    "bits": (
+        lambda value: _is_list(value) and all(_is_whole(bits, 2) for bits in value),
+        "a list of whole numbers from 2 up",
+    ),
 }
+OPTIONAL = ("bits",)
 KIND_RULES: Rules = {
     "name": (_is_name, "the name of a corruption"),
     "family": (_is_name, "the name of a family"),
@@ -243,7 +274,8 @@ def _rule_mistakes(node: object, rules: Rules, where: str) -> list[str]:
     if not isinstance(node, Mapping):
         return [f"{where}: expected a mapping of {sorted(rules)}, got {node!r}"]
     unknown = [expected_one_of(where, rules, key) for key in node if key not in rules]
-    missing = [f"{where}.{key}: expected {rules[key][1]}, got nothing" for key in rules if key not in node]
+    needed = [key for key in rules if key not in OPTIONAL]
+    missing = [f"{where}.{key}: expected {rules[key][1]}, got nothing" for key in needed if key not in node]
     wrong = [
         f"{where}.{key}: expected {words}, got {node[key]!r}"
         for key, (holds, words) in rules.items()
@@ -274,7 +306,16 @@ def _kind_mistakes(entries: Sequence[object], modality: object, where: str) -> l
         if entry["name"] in seen:
             mistakes.append(f"{where}[{i}].name: expected each kind once, got {entry['name']!r} again")
         seen.add(entry["name"])
-    return mistakes
+    return mistakes + _mixture_mistakes(seen & CORRUPTIONS.keys(), where)
+
+
+def _mixture_mistakes(names: set[str], where: str) -> list[str]:
+    """Kinds that may steer a search beside kinds that must not."""
+    may_steer = {name for kinds in TUNE_KINDS.values() for name in kinds}
+    tuned, held_out = sorted(names & may_steer), sorted(names - may_steer)
+    if not tuned or not held_out:
+        return []
+    return [f"{where}: expected kinds of a search or held-out ones, got {tuned} beside held-out {held_out}"]
 
 
 def _registry_mistakes(entry: Mapping[str, Any], modality: object, where: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Perturbation of trained weights at test time: robustness of the function to its own parameters."""
+"""Perturbation and rounding of trained weights at test time: robustness of the function to its own parameters."""
 
 from __future__ import annotations
 
@@ -29,6 +29,30 @@ def perturbed(parameters: Mapping[str, Tensor], strength: float, generator: torc
     layers = sorted(name for name, parameter in parameters.items() if parameter.dim() > 1)
     moved = {name: _relative(parameters[name], strength, generator) for name in layers}
     return {name: moved.get(name, parameter) for name, parameter in parameters.items()}
+
+
+def rounded(parameters: Mapping[str, Tensor], bits: int) -> dict[str, Tensor]:
+    """Weights as `bits`-bit integers hold them: the nearest of the steps max|w_layer| / (2^(bits - 1) - 1).
+
+    Symmetric about 0, one step for each layer. Parameters of one dimension or none (biases, norms) stay as they are.
+
+    Args:
+        parameters: Parameters of ONE model by name, without a trial axis.
+        bits: 8 for int8, 4 for int4; at least 2.
+
+    Source: Jacob et al. 2018, arXiv:1712.05877, the symmetric form, without quantised activations.
+
+    >>> rounded({"weight": torch.tensor([[-1.0, 0.1, 0.6]])}, bits=2)
+    {'weight': tensor([[-1.,  0.,  1.]])}
+    """
+    return {name: _to_steps(weight, bits) if weight.dim() > 1 else weight for name, weight in parameters.items()}
+
+
+def _to_steps(weight: Tensor, bits: int) -> Tensor:
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    step = wide.abs().max() / (2 ** (bits - 1) - 1)
+    safe = torch.where(step > 0, step, 1.0)  # a layer of zeros
+    return ((wide / safe).round() * safe).to(weight.dtype)
 
 
 def _relative(weight: Tensor, strength: float, generator: torch.Generator) -> Tensor:

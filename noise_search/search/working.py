@@ -357,6 +357,6 @@ def _samples_scored(opened: OpenSweep, results: Sequence[Result]) -> int:
     suite = opened.spec.suite
     sets = 1 + sum(len(kind.strengths) for kind in suite.kinds)
     scorings = sum(1 for result in results for row in result.history if "clean" in row)
-    perturbed = len(suite.weight_strengths) * suite.weight_draws * len(results)
+    perturbed = (len(suite.weight_strengths) * suite.weight_draws + len(suite.weight_bits)) * len(results)
     samples: int = (scorings * sets + perturbed) * opened.executor.validation_samples
     return samples

@@ -1,112 +1,15 @@
 from __future__ import annotations
 
-import doctest
 import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from corruption_examples import SIZES, pictures, rng
 from scipy import ndimage
-from torch import Tensor
 
-from noise_search.corruptions import CORRUPTIONS, Corruption, images
-from noise_search.seeds import generator
-
-KINDS = pytest.mark.parametrize("kind", CORRUPTIONS.values(), ids=CORRUPTIONS)
-SIZES = pytest.mark.parametrize("shape", [(3, 1, 8, 8), (2, 3, 9, 14), (2, 1, 28, 28)], ids=str)
-DRAWN = ("gaussian", "speckle", "elastic")
-
-
-def rng(key: str = "a") -> torch.Generator:
-    return generator(0, "test", key)
-
-
-def pictures(*shape: int) -> Tensor:
-    """Smooth blobs between 0.1 and 0.9, so that small changes are neither clipped nor invisible."""
-    noise = torch.randn(shape, generator=rng("pictures"), dtype=torch.float64).numpy()
-    smooth = ndimage.gaussian_filter(noise, sigma=(0, 0, 1, 1))
-    return torch.from_numpy(0.1 + 0.8 * (smooth - smooth.min()) / np.ptp(smooth))
-
-
-def a_strength(kind: Corruption, share: float) -> float:
-    low, high = kind.search
-    return low + share * (high - low)
-
-
-@KINDS
-@SIZES
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_the_weakest_strength_changes_no_bit(kind: Corruption, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    clean = torch.rand(shape, generator=rng()).to(dtype)
-    assert torch.equal(kind.apply(clean, kind.search[0], rng()), clean)
-
-
-@KINDS
-@SIZES
-@pytest.mark.parametrize("share", [0.03, 0.5, 1.0])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_results_keep_shape_and_dtype_and_lie_in_the_unit_range(
-    kind: Corruption, shape: tuple[int, ...], share: float, dtype: torch.dtype
-) -> None:
-    clean = torch.rand(shape, generator=rng()).to(dtype)
-    result = kind.apply(clean, a_strength(kind, share), rng())
-    assert (result.shape, result.dtype, result.device) == (clean.shape, clean.dtype, clean.device)
-    assert result.isfinite().all()
-    assert 0 <= result.min() <= result.max() <= 1
-
-
-@KINDS
-def test_the_images_passed_in_are_left_alone(kind: Corruption) -> None:
-    clean = pictures(2, 1, 8, 8)
-    kept = clean.clone()
-    kind.apply(clean, a_strength(kind, 0.5), rng())
-    assert torch.equal(clean, kept)
-
-
-@KINDS
-def test_the_same_generator_key_gives_the_same_pictures(kind: Corruption) -> None:
-    clean, strength = pictures(4, 1, 8, 8), a_strength(kind, 0.1)
-    assert torch.equal(kind.apply(clean, strength, rng()), kind.apply(clean, strength, rng()))
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_another_generator_key_gives_other_pictures(name: str) -> None:
-    kind, clean = CORRUPTIONS[name], pictures(4, 1, 8, 8)
-    strength = kind.literature[2]
-    assert not torch.equal(kind.apply(clean, strength, rng("a")), kind.apply(clean, strength, rng("b")))
-
-
-@pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - set(DRAWN)))
-def test_kinds_without_chance_draw_nothing(name: str) -> None:
-    kind, used = CORRUPTIONS[name], rng()
-    kind.apply(pictures(2, 1, 8, 8), kind.literature[2], used)
-    assert torch.equal(used.get_state(), rng().get_state())
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_every_dtype_sees_the_same_draw(name: str) -> None:
-    kind, clean = CORRUPTIONS[name], pictures(4, 1, 8, 8)
-    wide = kind.apply(clean, kind.literature[1], rng())
-    narrow = kind.apply(clean.float(), kind.literature[1], rng())
-    torch.testing.assert_close(narrow.double(), wide, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - {"pixelate"}))
-@SIZES
-def test_pictures_move_further_from_the_clean_ones_as_strength_grows(name: str, shape: tuple[int, ...]) -> None:
-    kind, clean = CORRUPTIONS[name], pictures(*shape)
-    distances = [(kind.apply(clean, s, rng()) - clean).norm().item() for s in (kind.search[0], *kind.literature)]
-    assert distances == sorted(distances)
-    assert len(set(distances)) == 6
-
-
-def test_blocks_that_hold_each_other_move_pictures_further_as_they_grow() -> None:
-    # Blocks of 3 pixels cut across those of 2: only widths that divide one another are ordered.
-    clean = pictures(3, 1, 16, 16)
-    distances = [(images.pixelate(clean, b, rng()) - clean).norm().item() for b in (1.0, 2.0, 4.0, 8.0, 16.0)]
-    assert distances == sorted(distances)
-    assert len(set(distances)) == 5
+from noise_search.corruptions import CORRUPTIONS, images, pixels
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.2])
@@ -145,7 +48,7 @@ def test_speckle_leaves_black_alone() -> None:
 def test_blur_is_that_of_scipy_with_reflected_edges(shape: tuple[int, ...], sigma: float) -> None:
     clean = pictures(*shape)
     expected = ndimage.gaussian_filter(
-        clean.numpy(), sigma=(0, 0, sigma, sigma), mode="reflect", truncate=images.BLUR_TRUNCATION
+        clean.numpy(), sigma=(0, 0, sigma, sigma), mode="reflect", truncate=pixels.BLUR_TRUNCATION
     )
     np.testing.assert_allclose(images.gaussian_blur(clean, sigma, rng()).numpy(), expected, atol=1e-12)
 
@@ -257,14 +160,3 @@ def test_elastic_reads_as_scipy_does_between_pixels_and_beyond_edges(shape: tupl
         for image, shift in zip(clean.numpy(), field, strict=True)
     ]
     np.testing.assert_allclose(images.elastic(clean, strength, rng()).numpy(), expected, atol=1e-6)
-
-
-def test_all_channels_of_an_image_move_together() -> None:
-    grey = pictures(2, 1, 9, 9).expand(2, 3, 9, 9)
-    moved = images.elastic(grey, 1.0, rng())
-    assert torch.equal(moved[:, 0], moved[:, 1])
-    assert torch.equal(moved[:, 0], moved[:, 2])
-
-
-def test_the_examples_in_the_documentation_hold() -> None:
-    assert doctest.testmod(images).failed == 0
