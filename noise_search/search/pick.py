@@ -28,7 +28,7 @@ def pick_row(rows: Sequence[FrontRow], rule: str) -> FrontRow:
     Raises:
         CallerError: For an unknown rule, an empty front, or a bound that no trial meets.
     """
-    choose = _rule(rule)
+    choose = rule_named(rule)
     front = [row for row in rows if row.on_front]
     if not front:
         raise CallerError(
@@ -73,7 +73,12 @@ def make_card(sweep: SweepRecord, row: FrontRow, rule: str) -> Card:
     return Card(policy_from_list(row.policy), context)
 
 
-def _rule(rule: str) -> Callable[[Sequence[FrontRow]], FrontRow]:
+def rule_named(rule: str) -> Callable[[Sequence[FrontRow]], FrontRow]:
+    """Function that picks by a rule among rows of a front.
+
+    Raises:
+        CallerError: For an unknown rule.
+    """
     name, _, bound = rule.partition("=")
     if rule == "best":
         return _best
