@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from noise_search import __version__
+from noise_search.cli.confirming import add_confirm
 from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
 from noise_search.cli.removing import add_rm
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     pick.add_argument("name", metavar="NAME")
     pick.add_argument("--rule", default="best", metavar="RULE", help="best (default), knee, or min-clean=X")
     pick.add_argument("-o", "--output", metavar="CARD.yaml", help="file to write")
+    add_confirm(command)
     add_train(command)
     add_ui(command)
     add_stop(command)

@@ -130,7 +130,7 @@ def print_front(rows: Sequence[FrontRow]) -> None:
                 "robust": _score_text(row.robust),
                 "worst family": _score_text(row.worst_family),
                 "score": _score_text(row.score),
-                "policy": _policy_text(row.policy),
+                "policy": policy_text(row.policy),
             }
             for row in rows
         ]
@@ -147,12 +147,12 @@ def print_preview(found: Preview) -> None:
     print(f"sweep:    {found.name}")
     print(f"trials:   {found.trials}, and {found.controls} controls, each with {_plural(found.seeds, 'seed')}")
     if found.ended or found.waiting:
-        spent = _duration(found.seconds_spent)
+        spent = duration(found.seconds_spent)
         print(f"so far:   {found.ended} trials ended, {found.waiting} wait, after {spent}; what follows is left")
     print(f"rungs:    {_rungs_text(found.rungs)}")
     print(f"epochs:   {found.epochs_expected:,} expected, {found.epochs_at_most:,} at most, over all of them")
     print(f"training: {found.train_mode}, scoring: {found.score_mode}")
-    print(f"time:     about {_duration(found.seconds_expected)} here, from timing a few steps")
+    print(f"time:     about {duration(found.seconds_expected)} here, from timing a few steps")
     if found.minutes is not None:
         print(f"limit:    {found.minutes:g} minutes over all runs, after which no job is started (budget.minutes)")
 
@@ -171,10 +171,10 @@ def _plural(count: int, what: str) -> str:
     return f"{count} {what}" + ("" if count == 1 else "s")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Time in a few words.
 
-    >>> _duration(95), _duration(7300)
+    >>> duration(95), duration(7300)
     ('95 s', '2 h 2 min')
     """
     if seconds < _MINUTES_FROM:
@@ -183,7 +183,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < _HOURS_FROM else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _policy_text(policy: Sequence[dict[str, Any]]) -> str:
+def policy_text(policy: Sequence[dict[str, Any]]) -> str:
     """A policy in a few words: `inputs.gaussian 0.18 linear(a=0, b=1, start=0, stop=0.7)`."""
     return "\n".join(_term_text(term) for term in policy) or "no noise"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from noise_search.commands.confirming import ConfirmOutcome, ConfirmPlan, confirm, plan_confirmation, run_confirmation
 from noise_search.commands.diagnosis import Check, doctor
 from noise_search.commands.looking import Pages, ui
 from noise_search.commands.picking import pick
@@ -17,6 +18,8 @@ from noise_search.search.reporting import Silent
 __all__ = [
     "DEFAULT_STORE",
     "Check",
+    "ConfirmOutcome",
+    "ConfirmPlan",
     "Pages",
     "Preview",
     "Removal",
@@ -25,13 +28,16 @@ __all__ = [
     "SweepOutcome",
     "TrainOutcome",
     "Trained",
+    "confirm",
     "doctor",
     "front",
     "listing",
     "pick",
+    "plan_confirmation",
     "preview",
     "preview_of",
     "rm",
+    "run_confirmation",
     "run_sweep",
     "run_training",
     "status",

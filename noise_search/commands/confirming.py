@@ -21,6 +21,7 @@ from noise_search.errors import CallerError, raise_if_any
 from noise_search.execute import Executor, InlineExecutor
 from noise_search.policy import Policy, policy_from_list
 from noise_search.search.choosing import Candidate, candidates
+from noise_search.search.confirm_mirroring import confirmation_entries
 from noise_search.search.confirming import (
     CHOOSE,
     MEASURE,
@@ -33,13 +34,21 @@ from noise_search.search.driver import Reporter
 from noise_search.search.evidence import BEST_CONSTANT, BEST_RANDOM, NO_NOISE, WINNER, Evidence, Yard, evidence
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.identity import identity_of, refuse_another
-from noise_search.search.opening import modes_of
+from noise_search.search.opening import drain, modes_of, start_mirror
 from noise_search.search.pick import rule_named
 from noise_search.search.reporting import Silent
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec, TrainSpec
 from noise_search.statistics import smallest_detectable
-from noise_search.store import Location, Store, SweepRecord, begin_confirmation, open_store
+from noise_search.store import (
+    Location,
+    OutboxEntry,
+    Store,
+    SweepRecord,
+    begin_confirmation,
+    finish_confirmation,
+    open_store,
+)
 from noise_search.training import Setup, load_dataset, make_workbench
 from noise_search.training.threads import cpu_threads
 
@@ -83,6 +92,7 @@ class ConfirmOutcome:
     Args:
         name: Of the sweep.
         number: Of the confirmation.
+        held_out: Suite of stage 2.
         settings: What it did.
         choice: What stage 1 chose.
         evidence: What stage 2 says.
@@ -91,6 +101,7 @@ class ConfirmOutcome:
 
     name: str
     number: int
+    held_out: str
     settings: Mapping[str, object]
     choice: Mapping[str, Any]
     evidence: Evidence
@@ -176,7 +187,10 @@ def run_confirmation(plan: ConfirmPlan, *, reporter: Reporter | None = None) -> 
         before = len(confirmation.trainings)
         run_choosing(confirmation, racers, front)
         run_measuring(confirmation)
-        return _outcome(plan, confirmation, changed=len(confirmation.trainings) > before)
+        outcome = _outcome(plan, confirmation, changed=len(confirmation.trainings) > before)
+        if plan.spec.tracking.enabled:
+            drain(start_mirror(confirmation.store, plan.sweep.id, plan.location))
+        return outcome
 
 
 @contextmanager
@@ -225,12 +239,25 @@ def _scored_last(train: TrainSpec) -> TrainSpec:
 
 
 def _outcome(plan: ConfirmPlan, confirmation: Confirmation, *, changed: bool) -> ConfirmOutcome:
-    choice = confirmation.record.choice
+    choice: Mapping[str, Any] | None = confirmation.record.choice
     assert choice is not None
     measured = [one for one in confirmation.trainings.values() if one.stage == MEASURE]
+    best = choice["chosen"][BEST_RANDOM]  # trained once, among the random ones
+    measured += [replace(one, arm=BEST_RANDOM) for one in measured if one.arm == best]
     winner = policy_from_list(next(one.policy for one in measured if one.arm == WINNER))
     found = evidence(measured, _yard(plan, winner))
-    return ConfirmOutcome(plan.sweep.name, confirmation.record.number, plan.settings.stored(), choice, found, changed)
+    record = finish_confirmation(confirmation.writer, confirmation.record.id, _entries(plan, confirmation, found))
+    return ConfirmOutcome(
+        plan.sweep.name, record.number, plan.held_out.name, plan.settings.stored(), choice, found, changed
+    )
+
+
+def _entries(plan: ConfirmPlan, confirmation: Confirmation, found: Evidence) -> list[OutboxEntry]:
+    """What the mirror is to show, once."""
+    if not plan.spec.tracking.enabled or confirmation.record.finished_at is not None:
+        return []
+    trainings = list(confirmation.trainings.values())
+    return confirmation_entries(plan.spec, plan.sweep, confirmation.record, trainings, found)
 
 
 def _yard(plan: ConfirmPlan, winner: Policy) -> Yard:
@@ -242,11 +269,14 @@ def _yard(plan: ConfirmPlan, winner: Policy) -> Yard:
 
 
 def _refuse_running(store: Store, sweep: SweepRecord) -> None:
-    if sweep.state == "running":
-        raise CallerError(
-            f"confirm: expected a sweep that has ended, got {sweep.name}, which is running; wait for it, or stop it with: "
-            f"noise-search stop {sweep.name}"
-        )
+    """Refuse a sweep whose front may still change."""
+    if sweep.state != "running":
+        return
+    if store.is_driven(sweep.id):
+        what, then = "which is running", f"wait for it, or end it with: noise-search stop {sweep.name}"
+    else:
+        what, then = "whose process died", "continue it with the command that began it"
+    raise CallerError(f"confirm: expected a sweep that has ended, got {sweep.name}, {what}; {then}")
 
 
 def _refuse_mistakes(**numbers: int) -> None:
@@ -269,7 +299,7 @@ def _identity(sweep: SweepRecord, spec: SweepSpec, dataset: Dataset) -> dict[str
 def _epochs(spec: SweepSpec, settings: ConfirmSettings) -> dict[str, int]:
     """Epochs of single trainings, at most: no arm drops out, the winner has a schedule."""
     racing = 2 * settings.top + settings.randoms
-    measured = len((WINNER, NO_NOISE, BEST_CONSTANT, BEST_RANDOM)) + settings.randoms + 4
+    measured = len((WINNER, NO_NOISE, BEST_CONSTANT)) + settings.randoms + 4
     counts = {
         "constants": settings.constants[1],
         CHOOSE: racing * settings.seeds,

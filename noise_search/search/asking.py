@@ -260,6 +260,7 @@ class Outcome:
 
 def random_policies(space: Space, count: int, *, seed: int) -> list[Policy]:
     """Policies drawn at random from the space, independent of any study."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every study
     study = optuna.create_study(
         sampler=optuna.samplers.RandomSampler(seed=stable_hash(seed, "random") % _SAMPLER_SEEDS)
     )

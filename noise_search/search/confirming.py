@@ -31,7 +31,6 @@ from noise_search.store import (
     Store,
     Writer,
     add_confirmed,
-    finish_confirmation,
     store_choice,
 )
 from noise_search.training import Job, Member, Result
@@ -156,7 +155,7 @@ def _choice(
     policies = {one.name: policy_to_list(one.policy) for one in racers}
     return {
         "chosen": chosen,
-        "policies": {arm: policies[name] for arm, name in chosen.items() if name is not None},
+        "policies": {arm: policies[name] for arm, name in chosen.items() if name is not None and arm != BEST_RANDOM},
         "randoms": {one.name: policies[one.name] for one in racers if one.group == RANDOM},
         "dropped": [one.name for one in racers if one not in left],
     }
@@ -173,12 +172,9 @@ def _best(confirmation: Confirmation, group: Sequence[Candidate]) -> str | None:
 
 def run_measuring(confirmation: Confirmation) -> None:
     """Train every arm of stage 2 with every seed, and score it on test; what is stored is not trained again."""
-    if confirmation.record.finished_at is not None:
-        return
     for seed in stage_seeds(confirmation, MEASURE):
         arms = measured_arms(confirmation, seed)
         train_missing(confirmation, MEASURE, [(name, policy, seed) for name, policy in arms.items()])
-    confirmation.record = finish_confirmation(confirmation.writer, confirmation.record.id, [])
 
 
 def measured_arms(confirmation: Confirmation, seed: int) -> dict[str, Policy]:

@@ -161,13 +161,13 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
             with store.take_lease(sweep.id) as writer:
                 sweep = _resolve(store, writer, sweep, plan, workbench)
                 study = _study(store, sweep, plan)
-                mirror = _start_mirror(store, writer, sweep, spec, location)
+                mirror = _open_mirror(store, writer, sweep, spec, location)
                 executor = InlineExecutor(workbench, *modes_of(sweep))
                 try:
                     folder = checkpoint_folder(location, sweep.name)
                     yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
                 finally:
-                    _drain(mirror)
+                    drain(mirror)
 
 
 def checkpoint_folder(location: Location, name: str) -> Path:
@@ -181,7 +181,7 @@ def unmirrored(store: Store, sweep_id: int) -> list[MemberRecord]:
     return [m for m in store.members(sweep_id) if m.state in FINAL_STATES and member_name(m) not in keys]
 
 
-def _drain(mirror: Mirror | None) -> None:
+def drain(mirror: Mirror | None) -> None:
     """Wait for the mirror, but not for one that fails already: the next run of the sweep catches up."""
     if mirror is None:
         return
@@ -231,12 +231,17 @@ def modes_of(sweep: SweepRecord) -> tuple[Resolved, Resolved]:
     return cast(Resolved, sweep.train_mode), cast(Resolved, sweep.score_mode)
 
 
-def _start_mirror(
+def _open_mirror(
     store: Store, writer: Writer, sweep: SweepRecord, spec: SweepSpec, location: Location
 ) -> Mirror | None:
     if not spec.tracking.enabled:
         return None
     writer.enqueue([opened_entry(spec, sweep, writer.generation)])
-    mirror = Mirror(store, sweep.id, lambda: MlflowSink(location.tracking_url, location.artifact_folder))
+    return start_mirror(store, sweep.id, location)
+
+
+def start_mirror(store: Store, sweep_id: int, location: Location) -> Mirror:
+    """Mirror that sends what is left for it, from now on."""
+    mirror = Mirror(store, sweep_id, lambda: MlflowSink(location.tracking_url, location.artifact_folder))
     mirror.start()
     return mirror

@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # Newest revision under migrations/versions; kept here so that readers need not load Alembic.
-SCHEMA = "0003"
+SCHEMA = "0004"
 VERSION_TABLE = "noise_search_version"
 FINAL_STATES = frozenset({"complete", "stopped", "infeasible", "failed"})
 

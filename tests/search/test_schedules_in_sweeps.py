@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sweep_examples import Quitter, asked, drive, findings, put_tracking_database, spec, trials
 
-from noise_search.cli.show import _policy_text
+from noise_search.cli.show import policy_text
 from noise_search.policy import Policy, Term, load_card, policy_to_list
 from noise_search.schedules import SCHEDULES, Gate, Schedule
 from noise_search.search.asking import random_policies
@@ -93,11 +93,11 @@ def test_a_table_however_long_is_a_parameter_that_mlflow_takes(values: int) -> N
 
 def test_words_lists_and_gates_are_shown_in_a_few_words() -> None:
     start = "inputs.gaussian 0.2"
-    assert _policy_text(gaussian(TABLE)) == f"{start} table(values=[0, 0.25, 1]) every(cycles=4, on=0.5)"
-    assert _policy_text(gaussian(STAIRS)) == f"{start} steps(direction=down, k=3) every(cycles=2, on=0.25)"
-    assert _policy_text(gaussian(Schedule(every=Gate(4, 0.5)))) == f"{start} constant every(cycles=4, on=0.5)"
+    assert policy_text(gaussian(TABLE)) == f"{start} table(values=[0, 0.25, 1]) every(cycles=4, on=0.5)"
+    assert policy_text(gaussian(STAIRS)) == f"{start} steps(direction=down, k=3) every(cycles=2, on=0.25)"
+    assert policy_text(gaussian(Schedule(every=Gate(4, 0.5)))) == f"{start} constant every(cycles=4, on=0.5)"
     long = Schedule("table", (("values", (0.5,) * 1000),))
-    assert _policy_text(gaussian(long)) == f"{start} table(values=[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, ... 1000])"
+    assert policy_text(gaussian(long)) == f"{start} table(values=[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, ... 1000])"
 
 
 def test_a_sweep_over_tables_and_gates_is_mirrored_and_its_card_replays_them(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""`noise-search confirm`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from noise_search.cli.running import DONE, INTERRUPTED, AddCommand, progress, terminated_as_interrupted
+from noise_search.cli.show import duration, policy_text, print_json, print_table
+
+if TYPE_CHECKING:
+    from noise_search.commands import ConfirmOutcome, ConfirmPlan
+    from noise_search.search.evidence import Comparison
+    from noise_search.statistics import PairedDifference
+
+_NUMBERS = {
+    "top": "policies of the front, and constant ones, that race (default: 4)",
+    "randoms": "policies drawn at random (default: 3)",
+    "seeds": "fresh seeds of stage 1, on validation (default: 3)",
+    "measure_seeds": "other seeds of stage 2, on test (default: 10 for small data, else 5)",
+    "constant_trials": "trials of the search among constant policies (default: as many as the sweep has)",
+}
+
+
+def add_confirm(command: AddCommand) -> None:
+    """Add the command to the command line."""
+    confirm = command(
+        "confirm",
+        _confirm,
+        "confirm a sweep's front: choose on validation with fresh seeds, measure on test with others",
+    )
+    confirm.add_argument("name", metavar="NAME")
+    confirm.add_argument("--rule", default="best", metavar="RULE", help="that picks the winner, as of pick")
+    for name, what in _NUMBERS.items():
+        confirm.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=what)
+    confirm.add_argument("--preview", action="store_true", help="say what it would do and cost, and write nothing")
+
+
+def _confirm(options: argparse.Namespace, _: Sequence[str]) -> int:
+    from noise_search import commands
+
+    given = {name: value for name in _NUMBERS if (value := getattr(options, name)) is not None}
+    plan = commands.plan_confirmation(options.name, rule=options.rule, store=options.store, **given)
+    if options.preview and options.json:
+        print_json(_plan_json(plan))
+        return DONE
+    _print_plan(plan)
+    if options.preview:
+        return DONE
+    try:
+        with terminated_as_interrupted(), progress() as reporter:
+            outcome = commands.run_confirmation(plan, reporter=reporter)
+    except KeyboardInterrupt:
+        print("interrupted; continue with:", shlex.join(["noise-search", *sys.argv[1:]]), file=sys.stderr)
+        return INTERRUPTED
+    print_json(asdict(outcome)) if options.json else _print(outcome)
+    return DONE
+
+
+def _plan_json(plan: ConfirmPlan) -> dict[str, Any]:
+    return {
+        "name": plan.sweep.name,
+        "settings": plan.settings.stored(),
+        "epochs_at_most": dict(plan.epochs),
+        "seconds": plan.seconds,
+        "smallest_gain_in_sd_between_seeds": plan.smallest_gain,
+    }
+
+
+def _print_plan(plan: ConfirmPlan) -> None:
+    """What it costs and what it can show, before anything is written."""
+    settings, epochs = plan.settings, plan.epochs
+    lines = [
+        f"constants: {settings.constants[1]} trials without schedules ({settings.constants[0]}), at most "
+        f"{epochs['constants']:,} epochs",
+        f"stage 1:   {settings.seeds} fresh seeds on validation, at most {epochs['choose']:,} epochs",
+        f"stage 2:   {settings.measure_seeds} other seeds on test, suite {settings.held_out[0]}, at most "
+        f"{epochs['measure']:,} epochs",
+        f"shows:     gains from {plan.smallest_gain:.2f} SD between seeds up, in 4 of 5 cases",
+    ]
+    if plan.seconds is not None:
+        lines.append(f"time:      about {duration(plan.seconds)} at most, at the pace of the sweep")
+    print("\n".join(lines), file=sys.stderr)
+
+
+def _print(outcome: ConfirmOutcome) -> None:
+    found, chosen = outcome.evidence, outcome.choice["chosen"]
+    print_table(
+        [
+            {"arm": _named(arm, chosen)} | {key: f"{value:.3f}" for key, value in means.items()}
+            for arm, means in found.means.items()
+        ]
+    )
+    print_table([{"winner minus": _named(one.arm, chosen), **_cells(one)} for one in found.against])
+    winner = outcome.choice["policies"]["winner"]
+    print(f"winner:     {chosen['winner']}, {policy_text(winner).replace(chr(10), ', ')}")
+    print(f"clean:      {_points(found.clean.difference)} against no noise, {_kept(found.clean.holds)}")
+    if found.scheduling is None:
+        print("scheduling: the winner has no schedule")
+    else:
+        print(f"scheduling: {_points(found.scheduling)} over {found.scheduling_against}")
+    seeds = found.clean.difference.n_seeds
+    print(f"measured:   test, suite {outcome.held_out}, {seeds} seeds, confirmation {outcome.number} of {outcome.name}")
+    print("            points of accuracy above chance with 95 % intervals, p by Holm over all arms")
+
+
+def _named(arm: str, chosen: dict[str, str]) -> str:
+    return f"{arm} ({chosen[arm]})" if arm in chosen else arm
+
+
+def _cells(one: Comparison) -> dict[str, str]:
+    parts = {"robust": one.robust, "seen": one.seen, "unseen": one.unseen, "clean": one.clean}
+    texts = {name: "" if part is None else _points(part) for name, part in parts.items()}
+    return {"robust": texts.pop("robust"), "p": f"{one.p_adjusted:.3f}", **texts}
+
+
+def _points(found: PairedDifference) -> str:
+    """In points with its interval.
+
+    >>> from noise_search.statistics import PairedDifference
+    >>> _points(PairedDifference(0.0512, 0.01, 0.0924, 0.02, 4.0, 0.01, 5, 100))
+    '+5.1 [+1.0, +9.2]'
+    """
+    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def _kept(holds: bool) -> str:
+    return "less than a point is lost" if holds else "a loss of a point is not excluded"
