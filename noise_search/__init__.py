@@ -21,6 +21,7 @@ _HOME = {
     "front": "commands",
     "pick": "commands",
     "preview": "commands",
+    "confirm": "commands",
     "doctor": "commands",
     "rm": "commands",
     "stop": "commands",
@@ -39,7 +40,20 @@ _HOME = {
 _AT_HOME = {"available": "listing"}
 
 if TYPE_CHECKING:
-    from noise_search.commands import doctor, front, pick, preview, rm, status, statuses, stop, sweep, train, ui
+    from noise_search.commands import (
+        confirm,
+        doctor,
+        front,
+        pick,
+        preview,
+        rm,
+        status,
+        statuses,
+        stop,
+        sweep,
+        train,
+        ui,
+    )
     from noise_search.commands import listing as available
     from noise_search.errors import CallerError
     from noise_search.policy import Card, Policy, Term, load_card, save_card
@@ -53,6 +67,7 @@ __all__ = [
     "Term",
     "__version__",
     "available",
+    "confirm",
     "doctor",
     "front",
     "load_card",
