@@ -124,6 +124,10 @@ def test_a_folder_of_ones_own_that_is_missing_is_told_of(tmp_path: Path) -> None
         ("model=cn", f"model: expected one of {MODELS}, got 'cn'; did you mean 'cnn'?"),
         ("optimizer=lion", "optimizer: expected one of ['adamw', 'sgd'], got 'lion'"),
         ("suite=nope", "suite: expected one of ['digits', 'fashion_mnist', 'literature'], got 'nope'"),
+        (
+            "suite=digits_held_ou",
+            "suite: expected one of ['digits', 'fashion_mnist', 'literature'], got 'digits_held_ou'",
+        ),
         ("data=nope", "data: expected one of ['digits', 'fashion_mnist'], got 'nope'"),
         ("experiment=nope", "experiment: expected one of ['default', 'fashion_mnist'], got 'nope'"),
         ("trian.epochs=3", f"{TOP} 'trian'; did you mean 'train'?"),
