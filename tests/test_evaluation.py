@@ -217,3 +217,13 @@ def test_weight_robustness_of_a_trial_does_not_depend_on_its_slot() -> None:
     back = weight_robustness(models[0], *stacked(models[::-1]), digits_yardstick())
     assert forth == back[::-1]
     assert [len(row) for row in forth] == [len(digits_suite().weight_strengths)] * TRIALS
+
+
+def test_weights_rounded_to_few_bits_come_behind_those_pushed_and_to_many_change_nothing() -> None:
+    suite = replace(digits_suite(), weight_bits=(24, 2))
+    model = model_of("mlp")
+    (row,) = weight_robustness(model, *stacked([model]), replace(digits_yardstick(), suite=suite))
+    (scored,) = score(model, looped_logits(model), *stacked([model]), digits_yardstick())
+    assert len(row) == len(suite.weight_strengths) + 2
+    assert row[-2] == scored.cells["clean"][0]
+    assert row[-1] != row[-2]

@@ -57,7 +57,7 @@ DIGITAL = (
         apply=quantize,
         unit="step between values, raw units",
         literature=(0.03226, 0.06667, 0.1429, 0.3333, 1.0),
-        search=(0.0, 2.0),
+        search=(0.0, 4.0),
         source="after Mu 2019, arXiv:1906.02337 (MNIST-C strengths: 5 to 1 bits)",
     ),
     Corruption(

@@ -77,7 +77,7 @@ def checkerboard(images: Tensor, strength: float, generator: torch.Generator) ->
     samples, _, height, width = pixels.shape
     cell = CELL * min(height, width)
     row, column = 2 * cell * uniform((2, samples, 1, 1), generator, pixels)
-    # The cells of one colour are two grids, one a cell down and right of the other. Squares of more than a cell overlap.
+    # The cells of one colour are two grids, one a cell down and right of the other; squares over a cell wide overlap.
     one = _grid(height, width, row, column, 2 * cell, strength * cell)
     other = _grid(height, width, row + cell, column + cell, 2 * cell, strength * cell)
     both = _grid(height, width, row + cell / 2, column + cell / 2, cell, max(strength - 1, 0.0) * cell)

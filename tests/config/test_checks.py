@@ -386,3 +386,12 @@ def test_a_suite_of_another_modality_is_refused() -> None:
 def test_a_suite_with_keys_of_its_own_is_refused() -> None:
     found = check(changed({"suite.sed": 1}))
     assert any(mistake.startswith("suite: expected one of") and "got 'sed'" in mistake for mistake in found)
+
+
+@pytest.mark.parametrize("name", ["digits_held_out", "mine"])
+def test_a_held_out_suite_steers_nothing_whatever_it_is_called(name: str) -> None:
+    suite = sound("suite=digits_held_out")["suite"] | {"name": name}
+    assert check(sound() | {"suite": suite | {"digest": suite_digest(suite)}}) == [
+        f"suite: expected one that may steer a search, got {name}, which is held out for measuring what a search "
+        "found; take suite=digits"
+    ]

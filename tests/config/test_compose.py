@@ -9,6 +9,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from noise_search.config import check, collect, compose, config_folder
+from noise_search.corruptions.suites import HELD_OUT
 from noise_search.errors import CallerError
 
 TOP = (
@@ -60,7 +61,7 @@ def test_the_store_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 def every_shipped_choice() -> list[str]:
-    files = sorted(config_folder().glob("*/*.yaml"))
+    files = [file for file in sorted(config_folder().glob("*/*.yaml")) if not file.stem.endswith(HELD_OUT)]
     return [f"{file.parent.name}={file.stem}" for file in files]
 
 
@@ -74,6 +75,13 @@ def test_every_shipped_choice_composes(choice: str, tmp_path: Path, monkeypatch:
     # Without its files there is one mistake, and it is not in what we ship.
     files = "data.root: expected a folder with the files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, "
     assert [mistake[: len(files)] for mistake in found] == [files] * (choice in NEEDS_FILES)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (config_folder() / "suite").glob(f"*{HELD_OUT}.yaml")))
+def test_no_sweep_is_steered_by_a_shipped_held_out_suite(name: str) -> None:
+    (mistake,) = check(compose([f"suite={name}"]))
+    assert mistake.startswith(f"suite: expected one that may steer a search, got {name}, which is held out ")
+    assert mistake.endswith(f"; take suite={name.removesuffix(HELD_OUT)}")
 
 
 def test_the_folder_of_fashion_mnist_is_looked_for_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +132,10 @@ def test_a_folder_of_ones_own_that_is_missing_is_told_of(tmp_path: Path) -> None
         ("model=cn", f"model: expected one of {MODELS}, got 'cn'; did you mean 'cnn'?"),
         ("optimizer=lion", "optimizer: expected one of ['adamw', 'sgd'], got 'lion'"),
         ("suite=nope", "suite: expected one of ['digits', 'fashion_mnist', 'literature'], got 'nope'"),
+        (
+            "suite=digits_held_ou",
+            "suite: expected one of ['digits', 'fashion_mnist', 'literature'], got 'digits_held_ou'",
+        ),
         ("data=nope", "data: expected one of ['digits', 'fashion_mnist'], got 'nope'"),
         ("experiment=nope", "experiment: expected one of ['default', 'fashion_mnist'], got 'nope'"),
         ("trian.epochs=3", f"{TOP} 'trian'; did you mean 'train'?"),

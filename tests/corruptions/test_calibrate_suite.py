@@ -15,7 +15,14 @@ from torch import Tensor
 from noise_search.config import build, compose, config_folder
 from noise_search.corruptions import CORRUPTIONS
 from noise_search.corruptions.calibration import REACH, TARGETS
-from noise_search.corruptions.suites import TUNE_KINDS, corrupted_images, suite_from_mapping
+from noise_search.corruptions.suites import (
+    TUNE_KINDS,
+    Suite,
+    corrupted_images,
+    held_out_kinds,
+    is_held_out,
+    suite_from_mapping,
+)
 from noise_search.data.fashion_mnist import fashion_mnist
 from noise_search.seeds import generator
 from noise_search.spec import SweepSpec
@@ -40,6 +47,10 @@ CLEAN = torch.rand((30, 1, 8, 8), generator=generator(0, "pictures"), dtype=torc
 def share_of_pixels_kept(inputs: Tensor) -> float:
     """A reference in closed form: falls from 1 on clean pictures as they move away from them."""
     return float(torch.exp(-(inputs - CLEAN).abs() / 0.1).mean())
+
+
+def shipped(name: str) -> Suite:
+    return suite_from_mapping(yaml.safe_load((config_folder() / "suite" / f"{name}.yaml").read_text()), "suite")
 
 
 def toy(script: ModuleType) -> object:
@@ -145,20 +156,74 @@ def test_published_strengths_are_written_without_training_and_are_those_shipped(
 
 
 def test_the_suite_of_fashion_mnist_is_calibrated_on_the_published_files(real_data: Path) -> None:
-    suite = suite_from_mapping(yaml.safe_load((config_folder() / "suite" / "fashion_mnist.yaml").read_text()), "suite")
+    suite = shipped("fashion_mnist")
     assert suite.reference["data_digest"] == fashion_mnist(real_data / "fashion-mnist").digest
     assert suite.reference["samples"] == 10_000
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion_mnist"])
 def test_the_kinds_of_a_shipped_suite_cost_what_they_should(name: str) -> None:
-    suite = suite_from_mapping(yaml.safe_load((config_folder() / "suite" / f"{name}.yaml").read_text()), "suite")
+    suite = shipped(name)
     assert tuple(kind.name for kind in suite.kinds) == TUNE_KINDS["images"]
     for kind in suite.kinds:
         assert kind.calibrated
         # The last target may lie beyond the range of strengths; what is kept there is then more.
         assert kind.achieved[:4] == pytest.approx(TARGETS[:4], abs=0.02)
         assert TARGETS[4] - 0.01 < kind.achieved[4] < REACH
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist"])
+def test_the_kinds_of_a_shipped_held_out_suite_cost_what_they_should(name: str) -> None:
+    suite = shipped(f"{name}_held_out")
+    assert tuple(kind.name for kind in suite.kinds) == held_out_kinds("images", 1)
+    for kind in suite.kinds:
+        assert kind.calibrated
+        assert kind.achieved == pytest.approx(TARGETS, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist"])
+def test_a_shipped_held_out_suite_comes_of_the_reference_of_the_one_that_steers_and_shares_no_draw_with_it(
+    name: str,
+) -> None:
+    steers, held_out = shipped(name), shipped(f"{name}_held_out")
+    assert is_held_out(held_out)
+    assert not is_held_out(steers)
+    # The suite of digits is older than what `serves` says of it.
+    assert {key: held_out.reference[key] for key in steers.reference} == steers.reference
+    assert held_out.seed != steers.seed
+    assert (held_out.weight_strengths, held_out.weight_bits) == ((0.02, 0.1, 0.2), (8, 4))
+    assert set(held_out.weight_strengths).isdisjoint(steers.weight_strengths)
+
+
+def test_suites_that_steer_are_those_that_results_were_published_with() -> None:
+    assert {name: shipped(name).digest[:12] for name in ("digits", "fashion_mnist", "literature")} == {
+        "digits": "25014efd714f",
+        "fashion_mnist": "4162f24f21f5",
+        "literature": "78859cde9325",
+    }
+
+
+def test_a_held_out_suite_goes_beside_the_one_that_steers_and_has_every_other_kind(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "suite").mkdir(parents=True)
+    assert script.main(["--held-out"], toy(script)) == 0
+    suite = suite_from_mapping(yaml.safe_load(Path("conf/suite/digits_held_out.yaml").read_text()), "suite")
+    assert (suite.name, suite.data, suite.seed) == ("digits_held_out", "digits", 1)
+    assert tuple(kind.name for kind in suite.kinds) == held_out_kinds("images", 1)
+    measured = [share_of_pixels_kept(inputs) for inputs in corrupted_images(suite, CLEAN)]
+    assert measured == pytest.approx([share for kind in suite.kinds for share in kind.achieved], abs=5e-5)
+
+
+def test_published_strengths_of_held_out_kinds_are_those_shipped(script: ModuleType, tmp_path: Path) -> None:
+    output = tmp_path / "literature.yaml"
+    assert script.main(["--literature", "--held-out", "--output", str(output)], untouched) == 0
+    suite = suite_from_mapping(yaml.safe_load(output.read_text()), "suite")
+    assert suite == shipped("literature_held_out")
+    assert {kind.name: kind.strengths for kind in suite.kinds} == {
+        name: CORRUPTIONS[name].literature for name in held_out_kinds("images", None)
+    }
 
 
 def test_a_reference_at_chance_is_refused(

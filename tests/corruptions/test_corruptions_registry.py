@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from noise_search.corruptions import CORRUPTIONS, Corruption
-from noise_search.corruptions.suites import TUNE_KINDS
+from noise_search.corruptions.suites import TUNE_KINDS, held_out_kinds
 
 KINDS = pytest.mark.parametrize("kind", CORRUPTIONS.values(), ids=CORRUPTIONS)
 
@@ -23,6 +23,34 @@ def test_tune_kinds_of_images_are_those_of_the_reference_with_their_families() -
         "pixelate": "digital",
         "elastic": "shape",
     }
+
+
+def test_held_out_kinds_of_images_are_those_of_the_reference_with_their_families() -> None:
+    names = dict.fromkeys(held_out_kinds("images", 1) + held_out_kinds("images", 3))
+    by_family: dict[str, set[str]] = {}
+    for name in names:
+        by_family.setdefault(CORRUPTIONS[name].family, set()).add(name)
+    assert by_family == {
+        "noise": {"shot", "impulse", "brown"},
+        "blur": {"motion", "glass", "defocus"},
+        "tone": {"brightness", "fog", "saturate", "inverse"},
+        "shape": {"rotate", "shear", "translate", "scale"},
+        "occlusion": {"stripe", "dotted_line", "zigzag", "checkerboard"},
+        "digital": {"quantize", "spatter"},
+    }
+
+
+def test_every_kind_is_for_searches_or_held_out_and_none_for_both() -> None:
+    held_out = {*held_out_kinds("images", 1), *held_out_kinds("images", 3)}
+    assert held_out.isdisjoint(TUNE_KINDS["images"])
+    assert held_out | set(TUNE_KINDS["images"]) == set(CORRUPTIONS)
+
+
+def test_kinds_that_need_channels_are_held_out_for_pictures_that_have_them() -> None:
+    grey, colour, any_number = (set(held_out_kinds("images", channels)) for channels in (1, 3, None))
+    assert grey - any_number == {"inverse"}
+    assert colour - any_number == {"saturate"}
+    assert any_number == grey & colour
 
 
 @KINDS

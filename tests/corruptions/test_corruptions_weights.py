@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import doctest
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from noise_search.corruptions import weights
-from noise_search.corruptions.weights import perturbed
+from noise_search.corruptions.weights import perturbed, rounded
 from noise_search.seeds import generator
 
 
@@ -62,6 +63,29 @@ def test_the_same_generator_key_gives_the_same_weights_and_keeps_their_dtype() -
     one, other = perturbed(half, 0.1, rng())["w"], perturbed(half, 0.1, rng())["w"]
     assert one.dtype == torch.float16
     assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_rounded_weights_are_the_nearest_of_the_integers_that_so_many_bits_hold(bits: int) -> None:
+    for name, weight in layers().items():
+        if weight.dim() < 2:
+            continue
+        values = weight.double().numpy()
+        largest = 2 ** (bits - 1) - 1
+        levels = np.arange(-largest, largest + 1) * np.abs(values).max() / largest
+        nearest = levels[np.abs(values[..., None] - levels).argmin(axis=-1)]
+        np.testing.assert_allclose(rounded(layers(), bits)[name].numpy(), nearest, rtol=1e-5, atol=1e-6)
+
+
+def test_rounding_leaves_biases_norms_scalars_and_layers_of_zeros_alone() -> None:
+    model = {**layers(), "zeros": torch.zeros(3, 3)}
+    found = rounded(model, 4)
+    assert list(found) == list(model)
+    assert all(torch.equal(found[name], model[name]) for name in ("second.bias", "scale", "zeros"))
+
+
+def test_rounding_keeps_the_dtype() -> None:
+    assert rounded({"w": layers()["first.weight"].half()}, 8)["w"].dtype == torch.float16
 
 
 def test_the_examples_in_the_documentation_hold() -> None:

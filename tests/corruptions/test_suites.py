@@ -16,6 +16,8 @@ from noise_search.corruptions.suites import (
     Suite,
     corrupted_images,
     families,
+    held_out_kinds,
+    is_held_out,
     suite_digest,
     suite_from_mapping,
     uncalibrated,
@@ -175,8 +177,7 @@ EDITS: dict[str, tuple[Callable[[Node], object], str]] = {
     ),
     "an unknown kind": (
         lambda n: n["kinds"][0].update(name="gausian"),
-        "suite.kinds[0].name: expected one of ['contrast', 'elastic', 'gaussian', 'gaussian_blur', "
-        "'pixelate', 'speckle'], got 'gausian'; did you mean 'gaussian'?",
+        f"suite.kinds[0].name: expected one of {sorted(CORRUPTIONS)}, got 'gausian'; did you mean 'gaussian'?",
     ),
     "a kind named twice": (
         lambda n: n["kinds"].append(n["kinds"][1]),
@@ -213,6 +214,15 @@ EDITS: dict[str, tuple[Callable[[Node], object], str]] = {
     "no draws": (
         lambda n: n["weights"].update(draws=0),
         "suite.weights.draws: expected a whole number from 1 up, got 0",
+    ),
+    "a bit": (
+        lambda n: n["weights"].update(bits=[8, 1]),
+        "suite.weights.bits: expected a list of whole numbers from 2 up, got [8, 1]",
+    ),
+    "a held-out kind among those of a search": (
+        lambda n: n["kinds"].append({**n["kinds"][0], "name": "shot"}),
+        "suite.kinds: expected kinds of a search or held-out ones, got ['contrast', 'elastic', 'gaussian', "
+        "'gaussian_blur', 'pixelate', 'speckle'] beside held-out ['shot']",
     ),
     "a digest that is none": (
         lambda n: n.update(digest="abc"),
@@ -295,6 +305,25 @@ def test_another_seed_changes_kinds_that_draw_and_no_others() -> None:
     one, other = (by_kind(suite({**node(), "seed": s}), pictures()) for s in (0, 1))
     changed = {kind.name: not torch.equal(one[i], other[i]) for i, kind in enumerate(suite().kinds)}
     assert {name for name, differs in changed.items() if differs} == {"gaussian", "speckle", "elastic"}
+
+
+def held_out() -> Node:
+    kinds = [
+        {**node()["kinds"][0], "name": name, "family": CORRUPTIONS[name].family} for name in held_out_kinds("images", 1)
+    ]
+    return {**node(), "name": "digits_held_out", "kinds": kinds, "weights": {"strengths": [0.2], "draws": 2}}
+
+
+def test_a_suite_is_held_out_by_its_kinds_whatever_its_name() -> None:
+    assert not is_held_out(suite())
+    assert is_held_out(suite(held_out()))
+    assert is_held_out(suite({**held_out(), "name": "digits"}))
+
+
+def test_numbers_of_bits_are_read_and_none_where_a_suite_has_none() -> None:
+    assert suite(held_out()).weight_bits == ()
+    weights = {**held_out()["weights"], "bits": [8, 4]}
+    assert suite({**held_out(), "weights": weights}).weight_bits == (8, 4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
