@@ -260,7 +260,7 @@ class BoundNoise:
                 "bind the model that is trained, and put its backward pass inside `with noise.step():`"
             )
         self._untested.discard("weights")
-        self._finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+        self._finite = all(bool(gradient.sum().isfinite()) for gradient in gradients)
 
     def _before_optimizer(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
