@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from noise_search.apply import BoundNoise
 from noise_search.errors import CallerError
 from noise_search.policy import Card, Term
+from noise_search.schedules import Schedule
 from noise_search.seeds import generator
 
 INPUTS = Term("inputs", "gaussian", 0.2)
@@ -369,7 +370,7 @@ def test_a_step_past_the_last_is_refused_until_the_noise_is_closed() -> None:
 
 
 def test_a_term_that_begins_later_is_no_reason_to_complain_and_one_that_is_always_zero_needs_nothing() -> None:
-    late = Term("weights", "relative", 0.1)
+    late = Term("weights", "relative", 0.1, schedule=Schedule("window", (("start", 0.5),)))
     loop = Loop(late, Term("inputs", "gaussian", 0.0))
     with loop.noise.step():
         F.cross_entropy(loop.model(IMAGE), LABELS).backward()  # type: ignore[no-untyped-call]
