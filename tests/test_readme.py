@@ -127,9 +127,11 @@ def execute(block: Block, **names: Any) -> dict[str, Any]:
 
 
 def a_loop() -> dict[str, Any]:
-    """What the README's loop takes for granted: batches in raw units, and how many steps there are."""
+    """What the README's loop takes for granted: a model, its optimiser, batches in raw units, how many steps."""
     batches = [(torch.full((16, 1, 8, 8), 0.5), torch.zeros(16, dtype=torch.long)) for _ in range(4)]
-    return {"total_steps": 4, "batches": batches}
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return {"torch": torch, "model": model, "optimizer": optimizer, "total_steps": 4, "batches": batches}
 
 
 @pytest.mark.slow

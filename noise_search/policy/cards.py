@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
 from noise_search.files import write_whole
 from noise_search.policy.terms import Policy, policy_from_list, policy_to_list
+
+if TYPE_CHECKING:
+    from noise_search.apply import BoundNoise, Normalize
 
 CARD_VERSION = 1
 CARD_LIMIT_BYTES = 1_000_000
@@ -38,6 +42,21 @@ class Card:
     def tabulate(self, steps: int) -> dict[str, Tensor]:
         """Magnitude of each term at each of `steps` steps of your training: `site.noise` -> (steps,)."""
         return self.policy.tabulate(steps)
+
+    def bind(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        total_steps: int,
+        seed: int,
+        normalize: Normalize | None = None,
+        classes: int | None = None,
+    ) -> BoundNoise:
+        """Bind the card to a training of your own; see `noise_search.apply.bind`."""
+        from noise_search.apply import bind
+
+        return bind(self, model, optimizer, total_steps=total_steps, seed=seed, normalize=normalize, classes=classes)
 
 
 def card_to_mapping(card: Card) -> dict[str, Any]:
