@@ -100,7 +100,7 @@ class BoundNoise:
     ) -> None:
         self.total_steps, self.steps_done = total_steps, 0
         self._policy, self._units, self._seed = policy, units, seed
-        self._parameters, self._optimizer = parameters, optimizer
+        self._parameters = parameters
         self._hook = optimizer.register_step_pre_hook(self._before_optimizer)
         self._tables: dict[torch.dtype, list[CohortTerm]] = {}
         self._full_batch = 0  # samples in the largest batch so far
@@ -110,6 +110,7 @@ class BoundNoise:
         self._untested = set(sites)  # sites that have not acted yet
         self._finite = True  # gradients of the last step, while those are untested
         self._agreed = False  # with the other processes
+        self._closed = False
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -124,11 +125,9 @@ class BoundNoise:
         """
         _refuse_autocast({value.device.type for value in self._parameters.values()})
         self.shake()
+        self._micro_batches = 0
         try:
             yield
-        except BaseException:
-            self._micro_batches = 0
-            raise
         finally:
             self.restore()
         self.finish()
@@ -195,6 +194,7 @@ class BoundNoise:
         """Put the weights back if need be and leave the optimiser alone from now on."""
         self.restore()
         self._hook.remove()
+        self._closed = True
 
     def shake(self) -> None:
         """Make weights noisy: what `step` begins with, for loops that have hooks in place of a block."""
@@ -234,6 +234,8 @@ class BoundNoise:
     def _refuse_shake(self) -> None:
         if self._clean is not None:
             raise CallerError("noise.step: expected one step after another, got one inside another")
+        if self._closed:
+            raise CallerError("noise.step: expected before noise.close(), got it after; bind the card again")
         if self.steps_done >= self.total_steps:
             raise CallerError(
                 f"noise.step: expected {self.total_steps} steps, the total_steps of bind, got one more; "

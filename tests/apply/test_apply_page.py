@@ -19,7 +19,7 @@ def test_the_loop_of_the_page_trains_with_every_noise(tmp_path: Path, monkeypatc
     save_card(Card(EVERY_NOISE, IMAGES), tmp_path / "card.yaml")
     monkeypatch.chdir(tmp_path)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    before = model[1].weight.detach().clone()
+    before = model.get_parameter("1.weight").detach().clone()
     space = {
         "torch": torch,
         "model": model,
@@ -29,7 +29,7 @@ def test_the_loop_of_the_page_trains_with_every_noise(tmp_path: Path, monkeypatc
     }
     exec(compile(loop, str(PAGE), "exec"), space)
     assert space["noise"].steps_done == 3  # type: ignore[attr-defined]  # bound by the page
-    assert not torch.equal(model[1].weight, before)
+    assert not torch.equal(model.get_parameter("1.weight"), before)
 
 
 def test_links_of_the_page_lead_somewhere() -> None:

@@ -223,13 +223,13 @@ def test_noise_on_a_batch_is_the_same_under_autocast() -> None:
 def test_micro_batches_of_a_step_have_one_draw_for_weights_and_each_its_own_for_inputs() -> None:
     loop, other = Loop(INPUTS, WEIGHTS), Loop(INPUTS, WEIGHTS)
     with loop.noise.step():
-        weights = loop.model[0].weight.detach().clone()
+        weights = loop.model.get_parameter("0.weight").detach().clone()
         parts = []
         for _ in range(2):
             inputs, labels = loop.noise.batch(IMAGE, LABELS)
             F.cross_entropy(loop.model(inputs), labels).backward()  # type: ignore[no-untyped-call]
             parts.append(inputs)
-            assert torch.equal(loop.model[0].weight, weights)
+            assert torch.equal(loop.model.get_parameter("0.weight"), weights)
     assert not torch.equal(*parts)
     with other.noise.step():
         inputs, labels = other.noise.batch(IMAGE, LABELS)
@@ -244,7 +244,7 @@ def test_steps_differ_in_every_draw() -> None:
         with loop.noise.step():
             inputs, labels = loop.noise.batch(IMAGE, LABELS)
             F.cross_entropy(loop.model(inputs), labels).backward()  # type: ignore[no-untyped-call]
-            seen.append((inputs, loop.model[0].weight.detach().clone()))
+            seen.append((inputs, loop.model.get_parameter("0.weight").detach().clone()))
     assert not torch.equal(seen[0][0], seen[1][0])
     assert not torch.equal(seen[0][1], seen[1][1])
 
@@ -367,6 +367,17 @@ def test_a_step_past_the_last_is_refused_until_the_noise_is_closed() -> None:
     loop.noise.close()
     F.cross_entropy(loop.model(IMAGE), LABELS).backward()  # type: ignore[no-untyped-call]
     loop.optimizer.step()
+    with pytest.raises(CallerError, match=r"expected before noise\.close\(\), got it after"):
+        loop.train()
+
+
+def test_a_step_that_failed_its_test_can_be_taken_again_with_its_draws() -> None:
+    loop, other = Loop(INPUTS, WEIGHTS), Loop(INPUTS, WEIGHTS)
+    with pytest.raises(CallerError, match="no gradient reached the bound model"), loop.noise.step():
+        loop.noise.batch(IMAGE, LABELS)
+    loop.train()
+    other.train()
+    assert differing(loop.state(), other.state()) == []
 
 
 def test_a_term_that_begins_later_is_no_reason_to_complain_and_one_that_is_always_zero_needs_nothing() -> None:

@@ -71,7 +71,8 @@ def trainer(*callbacks: Callback, **options: Any) -> Trainer:
 
 
 def callback(*terms: Term, **options: Any) -> NoiseCallback:
-    return NoiseCallback(card(*(terms or TERMS)), **({"seed": 3, "classes": 3, "model": "net"} | options))
+    usual: dict[str, Any] = {"seed": 3, "classes": 3, "model": "net"}
+    return NoiseCallback(card(*(terms or TERMS)), **(usual | options))
 
 
 def fitted(module: Module, *callbacks: Callback, data: Any = None, **options: Any) -> dict[str, Tensor]:

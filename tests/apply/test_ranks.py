@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from apply_examples import card
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from noise_search.apply import BoundNoise
@@ -30,7 +31,7 @@ def train(seed: int, *, in_ddp: bool) -> dict[str, Any]:
         with noise.step():
             inputs, labels = noise.batch(torch.full((4, 1, 4, 4), 0.5), torch.tensor([0, 1, 2, 0]))
             seen["inputs"].append(inputs)
-            seen["weights"].append(model[1].weight.detach().clone())
+            seen["weights"].append(model.get_parameter("1.weight").detach().clone())
             F.cross_entropy(whole(inputs), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
@@ -50,7 +51,7 @@ def one_process(rank: int, folder: str, seeds: list[int]) -> None:
 
 
 def both(folder: Path, seeds: list[int]) -> list[dict[str, Any]]:
-    multiprocessing.spawn(one_process, (str(folder), seeds), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
+    spawn(one_process, (str(folder), seeds), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
