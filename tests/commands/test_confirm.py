@@ -19,7 +19,7 @@ from noise_search.search.evidence import BEST_CONSTANT, BEST_RANDOM, NO_NOISE, R
 from noise_search.store import Confirmed, locate, open_store
 from noise_search.training import load_dataset
 
-FEW = {"top": 2, "randoms": 2, "seeds": 2, "measure_seeds": 2, "constant_trials": 2}
+FEW: dict[str, Any] = {"top": 2, "randoms": 2, "seeds": 2, "measure_seeds": 2, "constant_trials": 2}
 
 
 @cache
