@@ -1,0 +1,56 @@
+"""`noise-search confirm`: its cost before it starts, what it prints, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_runs import Refused, Run
+from sweep_examples import NAME, contents, finished_store
+
+FEW = ("--top", "1", "--randoms", "1", "--seeds", "2", "--measure-seeds", "2", "--constant-trials", "2")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Store with the tiny sweep, of this test alone."""
+    shutil.copytree(finished_store(), tmp_path / "store")
+    return tmp_path / "store"
+
+
+def test_a_preview_says_what_it_costs_and_shows_and_writes_nothing(ns: Run, store: Path) -> None:
+    before = contents(store)
+    code, out, said = ns("confirm", NAME, "--store", str(store), "--preview", *FEW)
+    assert (code, out) == (0, "")
+    assert [line.partition(":")[0] for line in said] == ["constants", "stage 1", "stage 2", "shows", "time"]
+    assert "2 other seeds on test, suite digits_held_out, at most 32 epochs" in said[2]  # 8 arms
+    code, out, _ = ns("confirm", NAME, "--store", str(store), "--preview", "--json", *FEW)
+    assert json.loads(out)["epochs_at_most"] == {"constants": 4, "choose": 12, "measure": 32}
+    assert contents(store) == before
+
+
+def test_it_prints_every_arm_with_intervals_and_as_json_the_same(ns: Run, store: Path) -> None:
+    code, out, _ = ns("confirm", NAME, "--store", str(store), *FEW)
+    assert code == 0
+    for words in ("winner (trial ", "no noise", "best constant (constant ", "best random (random 1)", "unseen"):
+        assert words in out
+    assert f"suite digits_held_out, 2 seeds, confirmation 1 of {NAME}" in out
+    code, out, _ = ns("confirm", NAME, "--store", str(store), "--json", *FEW)
+    found = json.loads(out)
+    assert code == 0
+    assert not found["changed"]
+    assert {one["arm"] for one in found["evidence"]["against"]} == found["evidence"]["means"].keys() - {"winner"}
+
+
+def test_mistakes_are_named_at_once(refused: Refused, store: Path) -> None:
+    mistakes = refused("confirm", NAME, "--store", str(store), "--seeds", "1", "--measure-seeds", "1")
+    assert mistakes == [
+        "confirm seeds: expected a whole number from 2 up, got 1",
+        "confirm measure_seeds: expected a whole number from 2 up, got 1",
+    ]
+    (unknown,) = refused("confirm", "nothing", "--store", str(store))
+    assert "nothing" in unknown
+    (rule,) = refused("confirm", NAME, "--store", str(store), "--rule", "worst")
+    assert rule.startswith("pick rule: expected one of")
