@@ -189,14 +189,16 @@ def test_the_kinds_of_a_shipped_held_out_suite_cost_what_they_should(name: str) 
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
-def test_a_shipped_held_out_suite_comes_of_the_reference_of_the_one_that_steers_and_shares_no_draw_with_it(
+def test_a_shipped_held_out_suite_comes_of_the_same_reference_as_the_one_that_steers_and_shares_no_draw_with_it(
     name: str,
 ) -> None:
     steers, held_out = shipped(name), shipped(f"{name}_held_out")
     assert is_held_out(held_out)
     assert not is_held_out(steers)
-    # The suite of digits is older than what `serves` says of it.
-    assert {key: held_out.reference[key] for key in steers.reference} == steers.reference
+    # Trained again, perhaps on another number of threads: what was measured on it may differ by its noise.
+    fixed = [key for key in steers.reference if not key.startswith("clean_")]
+    assert {key: held_out.reference[key] for key in fixed} == {key: steers.reference[key] for key in fixed}
+    assert held_out.reference["clean_above_chance"] == pytest.approx(steers.reference["clean_above_chance"], abs=0.005)
     assert held_out.seed != steers.seed
     assert (held_out.weight_strengths, held_out.weight_bits) == ((0.02, 0.1, 0.2), (8, 4))
     assert set(held_out.weight_strengths).isdisjoint(steers.weight_strengths)
