@@ -27,6 +27,15 @@ def stable_hash(*parts: str | int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def seeds_of(seed: int, count: int) -> tuple[int, ...]:
+    """Seeds for `count` trainings of one trial: the sweep's own first, more of them the same whatever their number.
+
+    >>> seeds_of(5, 1)
+    (5,)
+    """
+    return (seed, *(stable_hash(seed, "training", index) for index in range(1, count)))
+
+
 def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """Fresh torch generator for one purpose; two calls with the same arguments give the same draws."""
     return torch.Generator(device=device).manual_seed(stable_hash(seed, *purpose))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from card_examples import CONFIRMED, CONTEXT, OLD_CARDS, SEARCHED
+from card_examples import evidence as evidence_with
 from hypothesis import given
 from hypothesis import strategies as st
 from policy_strategies import ALL_NOISES, policies, schedules, terms
@@ -30,15 +33,11 @@ from noise_search.policy import (
 from noise_search.schedules import SCHEDULES, Gate, Schedule
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False)
-CONTEXTS = st.dictionaries(
-    TEXT.filter(lambda key: key != "modality"),
-    st.recursive(
-        st.none() | st.booleans() | NUMBERS | TEXT,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-        max_leaves=6,
-    ),
-    max_size=4,
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
+NOTES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
 )
 EVERY_NOISE = pytest.mark.parametrize(("site", "name"), ALL_NOISES)
 
@@ -53,9 +52,32 @@ def saved_and_loaded(card: Card) -> Card:
 # --- round trips
 
 
-@given(policies(), CONTEXTS)
-def test_a_card_is_loaded_as_it_was_saved(policy: Policy, context: dict[str, Any]) -> None:
-    assert saved_and_loaded(Card(policy, context)) == Card(policy, context)
+@given(policies(), NOTES, st.sampled_from([None, SEARCHED, CONFIRMED]))
+def test_a_card_is_loaded_as_it_was_saved(policy: Policy, notes: Any, evidence: dict[str, Any] | None) -> None:
+    card = Card(policy, {**CONTEXT, "modality": "images", "notes": notes}, evidence)
+    assert saved_and_loaded(card) == card
+
+
+@given(policies(), st.floats(0, 1), st.floats(0, 1))
+def test_a_file_is_saved_again_byte_for_byte(policy: Policy, mean: float, high: float) -> None:
+    evidence = evidence_with(SEARCHED, "arms.winner.robust", {"mean": min(mean, high), "high": max(mean, high)})
+    with tempfile.TemporaryDirectory() as folder:
+        one, other = Path(folder) / "one.yaml", Path(folder) / "other.yaml"
+        save_card(Card(policy, CONTEXT, evidence), one)
+        save_card(load_card(one), other)
+        assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("text", OLD_CARDS.values(), ids=OLD_CARDS)
+def test_a_card_of_an_earlier_version_is_loaded_as_what_it_says(text: str, tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").write_text(text)
+    said, card = yaml.safe_load(text), load_card(tmp_path / "card.yaml")
+    assert card.context == (said.get("context") or {})
+    assert card.evidence is None
+    assert [(term.site, term.noise, term.magnitude) for term in card.policy.terms] == [
+        (term["site"], term["noise"], term["magnitude"]) for term in said["terms"]
+    ]
+    assert saved_and_loaded(card) == card
 
 
 @EVERY_NOISE
@@ -86,21 +108,23 @@ def test_a_card_is_plain_yaml_as_the_documentation_shows_it(policy: Policy) -> N
         save_card(Card(policy, {"data": "digits"}), Path(folder) / "card.yaml")
         content = yaml.safe_load((Path(folder) / "card.yaml").read_text(encoding="utf-8"))
     assert content == card_to_mapping(Card(policy, {"data": "digits"}))
-    assert list(content) == ["version", "terms", "context"]
+    assert list(content) == ["version", "terms", "context", "rescale", "not_for"]
     assert content["version"] == 1
     for term, made in zip(content["terms"], policy.terms, strict=True):
         assert (term["site"], term["noise"], term["magnitude"]) == (made.site, made.noise, made.magnitude)
+        assert term["unit"] == NOISES[made.site][made.noise].unit
         assert term["schedule"].pop("kind") == made.schedule.kind
         gate = term["schedule"].pop("every", None)
         assert gate == (made.schedule.every and {"cycles": made.schedule.every.cycles, "on": made.schedule.every.on})
         values = {name: tuple(v) if isinstance(v, list) else v for name, v in term["schedule"].items()}
         assert values == dict(made.schedule.parameters)
-        assert term.keys() - {"fraction", "level"} == {"site", "noise", "magnitude", "schedule"}
+        assert term.keys() - {"fraction", "level"} == {"site", "noise", "magnitude", "unit", "schedule"}
 
 
 @pytest.mark.parametrize("text", ["\x85", "a\x85b", "\u2028", "a \u2029 b", "\ufeff"])
 def test_line_breaks_of_any_kind_in_a_context_come_back_as_they_were(text: str) -> None:
-    assert saved_and_loaded(Card(Policy(), {text: [text]})).context == {text: [text]}
+    context = {"notes": {text: [text]}}
+    assert saved_and_loaded(Card(Policy(), context)).context == context
 
 
 def test_numbers_of_numpy_make_the_same_card() -> None:
@@ -111,7 +135,7 @@ def test_numbers_of_numpy_make_the_same_card() -> None:
 
 def test_one_object_twice_in_a_context_is_written_twice() -> None:
     shared = [0, 1]
-    context = {"input_range": shared, "again": shared}
+    context = {"input_range": shared, "notes": shared}
     assert saved_and_loaded(Card(Policy(), context)).context == context
 
 
@@ -191,26 +215,45 @@ def test_saving_into_a_folder_without_permission_says_so_and_leaves_nothing_behi
 
 
 def recursive() -> dict[str, Any]:
-    context: dict[str, Any] = {}
-    context["self"] = context
-    return context
+    notes: dict[str, Any] = {}
+    notes["self"] = notes
+    return notes
 
 
 @pytest.mark.parametrize(
-    "context",
-    [{"a": torch.ones(2)}, {"a": object()}, {"a": np.float64(1)}, recursive()],
-    ids=["tensor", "object", "numpy", "recursive"],
+    ("notes", "said"),
+    [
+        (torch.ones(2), "context.notes: expected numbers, words, and lists and mappings of them, got tensor([1., 1.])"),
+        ([torch.ones(9, 9)], "context.notes[0]: expected numbers, words, and lists and mappings of them, got tensor("),
+        (np.float64(1), "context: expected numbers, words, and lists and mappings of them, got ("),
+        (math.inf, "context.notes: expected numbers, words, and lists and mappings of them, got inf"),
+        (recursive(), "expected lists and mappings a few levels deep, got some without an end"),
+    ],
+    ids=["tensor", "large tensor", "numpy", "infinite", "recursive"],
 )
-def test_a_context_that_is_no_plain_data_is_refused_and_leaves_the_old_card(context: Any, tmp_path: Path) -> None:
-    save_card(whole_card(), tmp_path / "card.yaml")
+def test_a_context_that_is_no_plain_data_is_refused_and_leaves_the_old_card(
+    notes: Any, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "card.yaml"
+    save_card(whole_card(), path)
     with pytest.raises(CallerError) as error:
-        save_card(replace(whole_card(), context=context), tmp_path / "card.yaml")
-    expected = f"{tmp_path / 'card.yaml'}: context: expected numbers, words, and lists and mappings of them, got "
+        save_card(replace(whole_card(), context={"notes": notes}), path)
     (mistake,) = error.value.mistakes
-    assert mistake.startswith(expected)
+    assert mistake.startswith(f"{path}: {said}")
     assert "\n" not in mistake
-    assert load_card(tmp_path / "card.yaml") == whole_card()
-    assert list(tmp_path.iterdir()) == [tmp_path / "card.yaml"]
+    assert load_card(path) == whole_card()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_is_saved_that_would_not_be_loaded(tmp_path: Path) -> None:
+    wrong = evidence_with(CONFIRMED, "test_reads", 0)
+    with pytest.raises(CallerError) as error:
+        save_card(Card(Policy(), {"epohcs": 3}, wrong), tmp_path / "card.yaml")
+    assert [mistake.partition(": expected")[0] for mistake in error.value.mistakes] == [
+        f"{tmp_path / 'card.yaml'}: context",
+        f"{tmp_path / 'card.yaml'}: evidence.test_reads",
+    ]
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- other processes
@@ -219,12 +262,12 @@ def test_a_context_that_is_no_plain_data_is_refused_and_leaves_the_old_card(cont
 def test_cards_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     program = (
         "import sys; from noise_search.policy import *\n"
-        "save_card(Card(Policy(), {'name': chr(0xe9) + chr(0x4e2d)}), sys.argv[1]); load_card(sys.argv[1])"
+        "save_card(Card(Policy(), {'sweep': chr(0xe9) + chr(0x4e2d)}), sys.argv[1]); load_card(sys.argv[1])"
     )
     ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     path = tmp_path / "card.yaml"
     subprocess.run([sys.executable, "-c", program, str(path)], env=ascii_only, check=True)
-    assert load_card(path).context == {"name": "\u00e9\u4e2d"}
+    assert load_card(path).context == {"sweep": "\u00e9\u4e2d"}
 
 
 def test_loading_a_card_imports_none_of_what_only_sweeps_need(tmp_path: Path) -> None:
@@ -237,4 +280,5 @@ def test_loading_a_card_imports_none_of_what_only_sweeps_need(tmp_path: Path) ->
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "yaml", "noise_search"} <= set(loaded)
     heavy = {"optuna", "mlflow", "hydra", "omegaconf", "sqlalchemy", "alembic", "sklearn", "scipy", "pydantic", "rich"}
+    heavy |= {"jsonschema"}
     assert not heavy & set(loaded)

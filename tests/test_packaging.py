@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import noise_search
+from noise_search.policy import CARD_SCHEMA
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -44,6 +45,12 @@ def test_the_wheel_holds_every_module_and_migration(installed: Path) -> None:
     ours = {path.relative_to(CHECKOUT) for path in (CHECKOUT / "noise_search").rglob("*.py")}
     assert {path.relative_to(installed) for path in (installed / "noise_search").rglob("*.py")} == ours
     assert (installed / "noise_search/store/migrations/script.py.mako").is_file()
+
+
+def test_the_wheel_holds_the_schema_of_cards(installed: Path) -> None:
+    (packed,) = installed.rglob("card.schema.json")
+    assert packed.relative_to(installed) == CARD_SCHEMA.relative_to(CHECKOUT)
+    assert packed.read_bytes() == CARD_SCHEMA.read_bytes()
 
 
 def test_the_installed_program_tells_its_version(installed: Path, tmp_path: Path) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from noise_search.policy.cards import CARD_LIMIT_BYTES, CARD_VERSION, Card, card_to_mapping, load_card, save_card
+from noise_search.policy.cards import (
+    CARD_LIMIT_BYTES,
+    CARD_SCHEMA,
+    CARD_VERSION,
+    Card,
+    card_to_mapping,
+    load_card,
+    save_card,
+)
 from noise_search.policy.checks import LEVELS
 from noise_search.policy.terms import Policy, Term, cohort_terms, policy_from_list, policy_to_list
 
 __all__ = [
     "CARD_LIMIT_BYTES",
+    "CARD_SCHEMA",
     "CARD_VERSION",
     "LEVELS",
     "Card",

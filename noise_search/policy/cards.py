@@ -17,19 +17,32 @@ from torch.optim import Optimizer
 
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
 from noise_search.files import write_whole
-from noise_search.policy.terms import Policy, policy_from_list, policy_to_list
+from noise_search.noises import NOISES
+from noise_search.policy import advice
+from noise_search.policy.context import context_mistakes
+from noise_search.policy.evidence import evidence_mistakes
+from noise_search.policy.rules import SENTENCES, shown
+from noise_search.policy.terms import Policy, Term, policy_from_list, policy_to_list
+from noise_search.schedules.checks import is_number
 
 if TYPE_CHECKING:
     from noise_search.apply import BoundNoise, Normalize
 
 CARD_VERSION = 1
 CARD_LIMIT_BYTES = 1_000_000
-_CARD_KEYS = ("version", "terms", "context")
+CARD_SCHEMA = Path(__file__).with_name("card.schema.json")  # written by scripts/card_schema
+_CARD_KEYS = ("version", "terms", "context", "evidence", "rescale", "not_for")
+_MEND = "mend the file, or write the card anew: noise-search pick NAME -o CARD.yaml"
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A policy with the context it was tuned in: data, model, epochs, seeds, suite hash, scores.
+    """A policy with the context it was tuned in and what it was measured to gain there.
+
+    Args:
+        policy: What to train with.
+        context: Data, model, epochs, seeds, suite hash and more, as `context.CONTEXT_FIELDS` has them.
+        evidence: Clean and robust accuracy by arm, in the form of `evidence.EVIDENCE`; None where nobody measured it.
 
     >>> from noise_search.policy import Term
     >>> Card(Policy((Term("weights", "relative", 0.1),)), {}).tabulate(1)["weights.relative"].tolist()
@@ -38,6 +51,17 @@ class Card:
 
     policy: Policy
     context: Mapping[str, Any]
+    evidence: Mapping[str, Any] | None = None
+
+    @property
+    def rescale(self) -> tuple[str, ...]:
+        """How to take it to a training of another length, batch size or learning rate, in sentences."""
+        return advice.rescale(self.policy, self.context)
+
+    @property
+    def not_for(self) -> tuple[str, ...]:
+        """When not to use it, in sentences."""
+        return advice.not_for(self.policy, self.context)
 
     def tabulate(self, steps: int) -> dict[str, Tensor]:
         """Magnitude of each term at each of `steps` steps of your training: `site.noise` -> (steps,)."""
@@ -61,16 +85,31 @@ class Card:
 
 def card_to_mapping(card: Card) -> dict[str, Any]:
     """Plain data of a card, as its file holds it."""
-    return {"version": CARD_VERSION, "terms": policy_to_list(card.policy), "context": dict(card.context)}
+    terms = zip(card.policy.terms, policy_to_list(card.policy), strict=True)
+    return {
+        "version": CARD_VERSION,
+        "terms": [_with_unit(term, mapping) for term, mapping in terms],
+        "context": dict(card.context),
+        **({} if card.evidence is None else {"evidence": dict(card.evidence)}),
+        "rescale": list(card.rescale),
+        "not_for": list(card.not_for),
+    }
+
+
+def _with_unit(term: Term, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A term as a card has it: its magnitude with the unit behind it."""
+    unit = {"unit": NOISES[term.site][term.noise].unit}
+    return {"site": term.site, "noise": term.noise, "magnitude": term.magnitude, **unit, **mapping}
 
 
 def save_card(card: Card, path: str | Path) -> None:
     """Write a card as YAML, whole or not at all.
 
     Raises:
-        CallerError: When the folder is missing or cannot be written, the context is no plain data, or the card would be
-            too large to be loaded again.
+        CallerError: When the folder is missing or cannot be written, context or evidence is not what a card may hold,
+            or the card would be too large to be loaded again.
     """
+    raise_if_any(_mistakes({"context": card.context, "evidence": card.evidence}, str(path)))
     text = _yaml_text(card_to_mapping(card), f"{path}: context")
     if len(text) > CARD_LIMIT_BYTES:
         expected = f"expected a card of at most {CARD_LIMIT_BYTES} bytes, got {len(text)}"
@@ -82,28 +121,42 @@ def load_card(path: str | Path) -> Card:
     """Read a card.
 
     Raises:
-        CallerError: For a missing or unreadable file, YAML tags and aliases, an unknown version, and every wrong key
-            and term.
+        CallerError: For a missing or unreadable file, YAML tags and aliases, an unknown version, and every wrong or
+            unknown field.
     """
     where = str(path)
     content = _yaml_content(Path(path), where)
     if not isinstance(content, dict):
-        raise CallerError(f"{where}: expected a card with {list(_CARD_KEYS)}, got {content!r:.80}")
-    version = content.get("version")
-    if type(version) is not int or version != CARD_VERSION:
-        newer = type(version) is int and version > CARD_VERSION
-        hint = "; upgrade noise-search" if newer else ""
-        raise CallerError(f"{where}: version: expected {CARD_VERSION}, got {version!r}{hint}")
+        raise CallerError(f"{where}: expected a card with {list(_CARD_KEYS)}, got {shown(content)}; {_MEND}")
+    version: Any = content.get("version")
+    if not is_number(version) or version != CARD_VERSION:
+        following = "upgrade noise-search" if is_number(version) and version > CARD_VERSION else _MEND
+        raise CallerError(f"{where}: version: expected {CARD_VERSION}, got {shown(version)}; {following}")
     mistakes = [expected_one_of(where, _CARD_KEYS, key) for key in content if key not in _CARD_KEYS]
-    context = {} if content.get("context") is None else content["context"]
-    mistakes += _context_mistakes(where, context)
-    modality = None if mistakes else context.get("modality")
+    mistakes += _mistakes(content, where)
+    context = content.get("context") or {}
     try:
+        modality = None if mistakes else context.get("modality")
         policy = policy_from_list(content.get("terms"), f"{where}: terms", modality=modality)
     except CallerError as error:
         raise CallerError(*mistakes, *error.mistakes) from error
     raise_if_any(mistakes)
-    return Card(policy, context)
+    return Card(policy, context, content.get("evidence"))
+
+
+def _mistakes(content: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with the parts of a card beside its terms; a part that is null is as good as none."""
+    checks = {
+        "context": context_mistakes,
+        "evidence": evidence_mistakes,
+        "rescale": SENTENCES.mistakes,
+        "not_for": SENTENCES.mistakes,
+    }
+    given = {key: content[key] for key in checks if content.get(key) is not None}
+    try:
+        return [mistake for key, part in given.items() for mistake in checks[key](f"{where}: {key}", part)]
+    except RecursionError:
+        return [f"{where}: expected lists and mappings a few levels deep, got some without an end"]
 
 
 class _CardLoader(yaml.SafeLoader):
@@ -164,17 +217,8 @@ def _yaml_content(path: Path, where: str) -> object:
     except CallerError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date like 2020-13-45
-        raise CallerError(f"{where}: expected a YAML card, got {_first_line(error)}") from error
+        raise CallerError(f"{where}: expected a YAML card, got {_first_line(error)}; {_MEND}") from error
     return content
-
-
-def _context_mistakes(where: str, context: object) -> list[str]:
-    if not isinstance(context, dict):
-        return [f"{where}: context: expected a mapping, got {context!r}"]
-    modality = context.get("modality")
-    if modality is None or isinstance(modality, str):
-        return []
-    return [f"{where}: context.modality: expected a word, got {modality!r}"]
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from noise_search.noises import NOISES, Noise
 from noise_search.schedules import mapping_mistakes
 
 LEVELS = ("fixed", "uniform")
-_TERM_KEYS = ("site", "noise", "magnitude", "fraction", "level", "schedule")
+_TERM_KEYS = ("site", "noise", "magnitude", "unit", "fraction", "level", "schedule")
 
 
 def term_mistakes(where: str, term: object, modality: str | None = None) -> list[str]:
@@ -27,6 +27,7 @@ def term_mistakes(where: str, term: object, modality: str | None = None) -> list
     return [
         *unknown,
         *_number_mistakes(f"{where}.magnitude", term.get("magnitude"), noise.limit),
+        *_unit_mistakes(f"{where}.unit", term, noise),
         *_knob_mistakes(where, term, noise),
         *_modality_mistakes(f"{where}.noise", noise, modality),
         *mapping_mistakes(f"{where}.schedule", term.get("schedule", {"kind": "constant"})),
@@ -37,6 +38,12 @@ def _number_mistakes(where: str, value: object, limit: float) -> list[str]:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= limit:
         return []
     return [f"{where}: expected a number in [0, {limit:g}], got {value!r}"]
+
+
+def _unit_mistakes(where: str, term: Mapping[Any, Any], noise: Noise[Any]) -> list[str]:
+    if term.get("unit", noise.unit) == noise.unit:  # word by word: another unit is another magnitude
+        return []
+    return [f"{where}: expected {noise.unit!r}, got {term['unit']!r}; convert the magnitude, or leave out the unit"]
 
 
 def _knob_mistakes(where: str, term: Mapping[Any, Any], noise: Noise[Any]) -> list[str]:
@@ -56,4 +63,5 @@ def _knob_mistakes(where: str, term: Mapping[Any, Any], noise: Noise[Any]) -> li
 def _modality_mistakes(where: str, noise: Noise[Any], modality: str | None) -> list[str]:
     if modality is None or modality in noise.modalities:
         return []
-    return [f"{where}: {noise.name} works on {sorted(noise.modalities)}, got data of modality {modality!r}"]
+    works = f"{noise.name} works on {sorted(noise.modalities)}"
+    return [f"{where}: {works}, got data of modality {modality!r}; take the term out"]

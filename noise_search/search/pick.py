@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -12,6 +12,7 @@ from noise_search.corruptions.suites import uncalibrated
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.policy import Card, policy_from_list
 from noise_search.search.fronts import FrontRow
+from noise_search.seeds import seeds_of
 from noise_search.store import SweepRecord
 
 RULES = ("best", "knee", "min-clean=X")
@@ -41,6 +42,7 @@ def pick_row(rows: Sequence[FrontRow], rule: str) -> FrontRow:
 def make_card(sweep: SweepRecord, row: FrontRow, rule: str) -> Card:
     """Card of one trial: its policy, the context it was tuned in, and its searched scores."""
     config: Mapping[str, Any] = sweep.config
+    seeds = cast(int, sweep.identity.get("budget.seeds", 1))
     context = {
         "modality": sweep.identity["data.modality"],
         "input_range": sweep.identity["data.input_range"],
@@ -58,6 +60,7 @@ def make_card(sweep: SweepRecord, row: FrontRow, rule: str) -> Card:
         "score_mode": sweep.score_mode,
         "optimizer": dict(config["optimizer"]),
         "seed": config["seed"],
+        "seeds": list(seeds_of(config["seed"], seeds)),
         "suite": {"name": config["suite"]["name"], "digest": sweep.identity["suite.digest"]},
         **({"suite_note": note} if (note := uncalibrated(config["suite"])) else {}),
         "sweep": sweep.name,
@@ -65,7 +68,7 @@ def make_card(sweep: SweepRecord, row: FrontRow, rule: str) -> Card:
         "rule": rule,
         "scores": {
             "kind": "searched, on validation: optimistic",
-            "seeds": sweep.identity.get("budget.seeds", 1),
+            "seeds": seeds,
             **{name: round(getattr(row, name), 4) for name in ("clean", "robust", "worst_family", "score")},
         },
         "versions": {"noise_search": noise_search.__version__, "torch": str(torch.__version__)},

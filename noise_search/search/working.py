@@ -22,7 +22,7 @@ from noise_search.search.opening import OpenSweep
 from noise_search.search.outcomes import Reference, first_rows, settled, taken_from_control, with_comparisons
 from noise_search.search.results import Row
 from noise_search.search.telling import tell_finished
-from noise_search.seeds import stable_hash
+from noise_search.seeds import seeds_of
 from noise_search.spec import SweepSpec
 from noise_search.store import FINAL_STATES, NewResult, OutboxEntry, ResultRecord
 from noise_search.training import Job, Member, Result
@@ -86,8 +86,7 @@ class Work:
 
 def training_seeds(spec: SweepSpec) -> tuple[int, ...]:
     """Seeds that every trial is trained with: the sweep's own first."""
-    more = (stable_hash(spec.seed, "training", index) % 2**63 for index in range(1, spec.budget.seeds))
-    return (spec.seed, *more)
+    return seeds_of(spec.seed, spec.budget.seeds)
 
 
 def out_of_time(opened: OpenSweep) -> bool:

@@ -115,10 +115,11 @@ def test_a_card_carries_the_policy_and_the_context_it_was_tuned_in(tmp_path: Pat
         "model": {"name": "mlp", "hidden": [8]},
         "epochs": 2,
     }
-    named = {key: card.context[key] for key in ("batch_size", "seed", "suite", "sweep", "trial", "rule")}
+    named = {key: card.context[key] for key in ("batch_size", "seed", "seeds", "suite", "sweep", "trial", "rule")}
     assert named == {
         "batch_size": 256,
         "seed": 0,
+        "seeds": [0],
         "suite": {"name": "digits", "digest": spec().suite.digest},
         "sweep": NAME,
         "trial": picked.trial,
