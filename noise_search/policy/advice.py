@@ -39,7 +39,7 @@ def _length(policy: Policy, context: Mapping[str, Any]) -> Iterator[str]:
     yield f"Schedules are fractions of training: with other numbers of epochs or steps nothing has to change{tuned}."
     for term in policy.terms:
         gate = term.schedule.every
-        if gate is not None and gate.on > 0:
+        if gate is not None and gate.opens:
             yield (
                 f"The gate of {term.key} is on for {gate.on:g} of each of {gate.cycles:g} equal intervals, however "
                 f"long training is: in fewer than {math.ceil(gate.cycles / gate.on) + 1} steps some may have no noise."

@@ -36,6 +36,11 @@ class Gate:
         object.__setattr__(self, "cycles", int(self.cycles))
         object.__setattr__(self, "on", float(self.on))
 
+    @property
+    def opens(self) -> bool:
+        """Whether it is on long enough for any step to meet it on."""
+        return self.on > _HAIR
+
     def factors(self, progress: Tensor) -> Tensor:
         """1 where the gate is on and 0 where it is off, shape and type of `progress`."""
         position = progress * self.cycles
