@@ -174,10 +174,11 @@ def test_a_set_up_command_is_run_elsewhere(command: str) -> None:
 
 def test_the_loop_adds_the_noise_of_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    save_card(Card(Policy((Term("inputs", "gaussian", 0.1, fraction=1.0),)), {}), "card.yaml")
+    context = {"modality": "images", "input_range": [0, 1]}
+    save_card(Card(Policy((Term("inputs", "gaussian", 0.1, fraction=1.0),)), context), "card.yaml")
     (block,) = (block for block in BLOCKS if "load_card" in block.text)
     torch.manual_seed(0)
-    noisy = execute(block, **a_loop())["x"]
+    noisy = execute(block, **a_loop())["inputs"]
     assert noisy.mean().item() == pytest.approx(0.5, abs=4 * 0.1 / 32)  # 1,024 values
     assert noisy.std().item() == pytest.approx(0.1, rel=0.1)
 

@@ -88,7 +88,7 @@ def refuse_another(stored: SweepRecord, identity: Mapping[str, object]) -> None:
     more = len(different) - _SHOWN_DIFFERENCES
     raise CallerError(
         *different[:_SHOWN_DIFFERENCES],
-        *([f"... and {more} more keys"] if more > 0 else []),
+        *([f"... and {more} more"] if more > 0 else []),
         f"name: {stored.name} is another search; choose another name, or give the values it has",
     )
 

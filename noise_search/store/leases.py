@@ -129,7 +129,10 @@ def give_back(session: Session, sweep_id: int, generation: int) -> None:
 
 def _held(row: SweepRow) -> str:
     who, until = _who(row.lease_owner or ""), f"{row.lease_expires_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"sweep {row.name} is being driven by {who} until {until}; wait, or stop that process"
+    return (
+        f"sweep {row.name} is being driven by {who}, whose lease lasts until {until} unless it renews it; "
+        f"wait, or stop it: noise-search stop {row.name}"
+    )
 
 
 def _who(owner: str) -> str:

@@ -107,7 +107,7 @@ def test_pick_prints_the_card_or_writes_it(ns: Run) -> None:
     assert (code, len(errors)) == (0, 1)
     assert "optimistic" in errors[0]
     printed = yaml.safe_load(out)
-    assert set(printed) == {"version", "terms", "context"}
+    assert set(printed) == {"version", "terms", "context", "rescale", "not_for"}
     code, out, _ = ns("pick", NAME, "--rule", "best", "-o", "card.yaml", "--store", str(finished_store()))
     assert (code, out) == (0, "wrote card.yaml\n")
     assert yaml.safe_load(Path("card.yaml").read_text()) == printed

@@ -80,7 +80,10 @@ def test_a_second_driver_is_told_who_holds_the_lease(tmp_path: Path) -> None:
     with driven(tmp_path) as (store, writer):
         holder = f"{socket.gethostname()}:{os.getpid()}"
         until = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
-        message = f"sweep digits is being driven by {holder} until {until}; wait, or stop that process"
+        message = (
+            f"sweep digits is being driven by {holder}, whose lease lasts until {until} unless it renews it; "
+            "wait, or stop it: noise-search stop digits"
+        )
         with pytest.raises(CallerError, match=message):
             store.take_lease(writer.sweep_id)
         writer.add_members([trial(0)])
@@ -159,7 +162,7 @@ def test_a_lease_expires_by_the_clock_of_the_database(tmp_path: Path) -> None:
 
 
 def test_a_lease_under_a_name_of_its_own_is_kept_until_it_expires(tmp_path: Path) -> None:
-    message = "driven by the cluster's head until"
+    message = "driven by the cluster's head, whose lease lasts until"
     with (
         stored(tmp_path) as store,
         store.take_lease(new_sweep(store).id, owner="the cluster's head") as writer,
