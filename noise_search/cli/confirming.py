@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +55,17 @@ def _confirm(options: argparse.Namespace, _: Sequence[str]) -> int:
         with terminated_as_interrupted(), progress() as reporter:
             outcome = commands.run_confirmation(plan, reporter=reporter)
     except KeyboardInterrupt:
-        print("interrupted; continue with:", shlex.join(["noise-search", *sys.argv[1:]]), file=sys.stderr)
+        print("interrupted; continue with:", shlex.join(_command(options, given)), file=sys.stderr)
         return INTERRUPTED
     print_json(asdict(outcome)) if options.json else _print(outcome)
     return DONE
+
+
+def _command(options: argparse.Namespace, given: Mapping[str, int]) -> list[str]:
+    """The command that goes on."""
+    store = [] if options.store is None else ["--store", options.store]
+    numbers = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return ["noise-search", "confirm", options.name, "--rule", options.rule, *numbers, *store]
 
 
 def _plan_json(plan: ConfirmPlan) -> dict[str, Any]:

@@ -31,7 +31,16 @@ from noise_search.search.confirming import (
     run_measuring,
 )
 from noise_search.search.driver import Reporter
-from noise_search.search.evidence import BEST_CONSTANT, BEST_RANDOM, NO_NOISE, WINNER, Evidence, Yard, evidence
+from noise_search.search.evidence import (
+    BEST_CONSTANT,
+    BEST_RANDOM,
+    NO_NOISE,
+    WINNER,
+    Evidence,
+    Yard,
+    evidence,
+    seen_families,
+)
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.identity import identity_of, refuse_another
 from noise_search.search.opening import drain, modes_of, start_mirror
@@ -54,10 +63,6 @@ from noise_search.training.threads import cpu_threads
 
 SMALL = 10_000  # training samples, under which more seeds are measured by default
 MEASURE_SEEDS, MEASURE_SEEDS_OF_SMALL = 5, 10
-SEEN = {"gaussian": "noise", "speckle": "noise", "shot": "noise", "impulse": "noise", "uniform": "noise"} | {
-    "erase": "occlusion",
-    "blur": "blur",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +148,22 @@ def plan_confirmation(
         spec = replace(build(sweep.config), name=sweep.name)
         dataset = load_dataset(spec.data)
         refuse_another(sweep, _identity(sweep, spec, dataset))
-        small = len(dataset.train) < SMALL
-        measured = measure_seeds or (MEASURE_SEEDS_OF_SMALL if small else MEASURE_SEEDS)
+        fixed = MEASURE_SEEDS_OF_SMALL if len(dataset.train) < SMALL else MEASURE_SEEDS
+        measured = fixed if measure_seeds is None else measure_seeds
         trials = sweep.budget_trials if constant_trials is None else constant_trials
         _refuse_mistakes(top=top, randoms=randoms, seeds=seeds, measure_seeds=measured, constant_trials=trials)
         candidates(front_rows(opened, sweep.id), [], spec.space, top=top, randoms=randoms, seed=0)
         pace = _seconds_an_epoch(opened, sweep)
     held_out = held_out_suite(spec.data.name, dataset.modality)
     settings = ConfirmSettings(
-        rule, top, randoms, seeds, measured, (f"{name}-constant", trials), (held_out.name, held_out.digest)
+        sweep.budget_trials,
+        rule,
+        top,
+        randoms,
+        seeds,
+        measured,
+        (f"{name}-constant", trials),
+        (held_out.name, held_out.digest),
     )
     epochs = _epochs(spec, settings)
     return ConfirmPlan(
@@ -178,11 +190,15 @@ def run_confirmation(plan: ConfirmPlan, *, reporter: Reporter | None = None) -> 
     Args:
         plan: Checked.
         reporter: Told of progress.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted; what is stored stays.
+        CallerError: The search among constant policies was stopped from elsewhere, or failed.
     """
     said = reporter or Silent()
     constants, trials = plan.settings.constants
     if trials:
-        run_sweep(_constant_config(plan.sweep.config, constants, trials), store=plan.location.folder, reporter=said)
+        _search_constants(plan, constants, trials, said)
     with _opened(plan, constants if trials else None, said) as (confirmation, racers, front):
         before = len(confirmation.trainings)
         run_choosing(confirmation, racers, front)
@@ -191,6 +207,16 @@ def run_confirmation(plan: ConfirmPlan, *, reporter: Reporter | None = None) -> 
         if plan.spec.tracking.enabled:
             drain(start_mirror(confirmation.store, plan.sweep.id, plan.location))
         return outcome
+
+
+def _search_constants(plan: ConfirmPlan, name: str, trials: int, reporter: Reporter) -> None:
+    """Run the rival's search to its end: one that was cut short would not be tuned as hard."""
+    config = _constant_config(plan.sweep.config, name, trials)
+    outcome = run_sweep(config, store=plan.location.folder, reporter=reporter)
+    if outcome.state == "interrupted":  # a sweep closes itself and says so
+        raise KeyboardInterrupt
+    if outcome.state != "complete":
+        raise CallerError(f"confirm: expected {name} to come to its end, got {outcome.state}; confirm again to go on")
 
 
 @contextmanager
@@ -264,8 +290,7 @@ def _yard(plan: ConfirmPlan, winner: Policy) -> Yard:
     cells: dict[str, int] = dict.fromkeys(families(plan.held_out), 0)
     for kind in plan.held_out.kinds:
         cells[kind.family] += len(kind.strengths)
-    seen = frozenset(SEEN[term.noise] for term in winner.terms if term.site == "inputs" and term.noise in SEEN)
-    return Yard(plan.dataset.classes, len(plan.dataset.test), cells, seen)
+    return Yard(plan.dataset.classes, len(plan.dataset.test), cells, seen_families(winner))
 
 
 def _refuse_running(store: Store, sweep: SweepRecord) -> None:
@@ -317,7 +342,7 @@ def _constant_config(config: Mapping[str, Any], name: str, trials: int) -> dict[
     """The sweep's configuration with constant schedules, for a search of its own."""
     own = copy.deepcopy(dict(config))
     own["name"] = name
-    own["budget"] = {**own["budget"], "trials": trials}
+    own["budget"] = {**own["budget"], "trials": trials, "minutes": None}
     own["controls"] = {**own["controls"], "constants": 0, "random": 0}
     own["sampler"] = {**own["sampler"], "warm_start": []}
     own["space"]["terms"] = {site: {**body, "schedule": "constant"} for site, body in own["space"]["terms"].items()}

@@ -44,6 +44,7 @@ class ConfirmSettings:
     """What a confirmation does; all of it is fixed before it begins.
 
     Args:
+        trials: Total of the sweep: one that goes on has another front, and so another confirmation.
         rule: That picks the winner; see `pick`.
         top: Policies of each front that race.
         randoms: Policies drawn at random.
@@ -53,6 +54,7 @@ class ConfirmSettings:
         held_out: Name and digest of the suite of stage 2.
     """
 
+    trials: int
     rule: str
     top: int
     randoms: int

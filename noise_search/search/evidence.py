@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noise_search.metrics import counts_unpacked, unpacked
+from noise_search.policy import Policy
 from noise_search.search.arms import AT_MEAN, AT_RMS
 from noise_search.statistics import NonInferiority, PairedDifference, holm, non_inferiority, paired_difference
 from noise_search.store import Confirmed
@@ -21,6 +22,8 @@ from noise_search.store import Confirmed
 WINNER, NO_NOISE, BEST_CONSTANT, BEST_RANDOM = "winner", "no noise", "best constant", "best random"
 RANDOM = "random"  # the mean of random 1, random 2, ...
 CLEAN_MARGIN = 0.01
+# Noises at inputs that are of a family of corruptions; mixing samples is of none.
+_FAMILY_OF = dict.fromkeys(("gaussian", "speckle", "shot", "impulse", "uniform"), "noise") | {"erase": "occlusion"}
 PUBLISHED = ("clean", "robust", "worst_family", "robust_weights")
 Items = NDArray[np.float64]
 
@@ -93,6 +96,13 @@ class _Arm:
 
     robust: Items
     clean: Items
+
+
+def seen_families(policy: Policy) -> frozenset[str]:
+    """Families of corruptions that a noise of a policy belongs to."""
+    return frozenset(
+        _FAMILY_OF[term.noise] for term in policy.terms if term.site == "inputs" and term.noise in _FAMILY_OF
+    )
 
 
 def evidence(trainings: Sequence[Confirmed], yard: Yard) -> Evidence:

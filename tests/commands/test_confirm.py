@@ -138,6 +138,32 @@ def test_cut_short_anywhere_it_goes_on_and_comes_to_the_same(tmp_path: Path) -> 
     assert (found.choice, found.evidence) == (whole.choice, whole.evidence)
 
 
+def test_interrupted_in_the_search_among_constants_it_chooses_nothing_yet(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        confirm(NAME, store=tmp_path, reporter=StopsAfter(3), **FEW)
+    with open_store(locate(tmp_path), create=False) as store:
+        assert store.sweep(f"{NAME}-constant").state == "interrupted"
+        assert store.confirmations(store.sweep(NAME).id) == []
+
+
+def test_a_limit_of_minutes_that_the_sweep_had_is_none_of_its_rivals(tmp_path: Path) -> None:
+    drive(tmp_path, "budget.minutes=60", "budget.trials=2")
+    with open_store(locate(tmp_path), create=False) as store:
+        assert store.sweep(NAME).config["budget"]["minutes"] == 60  # type: ignore[index]
+    confirm(NAME, store=tmp_path, **FEW)
+    with open_store(locate(tmp_path), create=False) as store:
+        assert store.sweep(f"{NAME}-constant").config["budget"]["minutes"] is None  # type: ignore[index]
+
+
+def test_a_sweep_that_went_on_is_confirmed_anew(tmp_path: Path) -> None:
+    drive(tmp_path, "budget.trials=2")
+    first = confirm(NAME, store=tmp_path, **FEW)
+    drive(tmp_path, "budget.trials=4")
+    second = confirm(NAME, store=tmp_path, **FEW)
+    assert (first.number, second.number, second.changed) == (1, 2, True)
+
+
 def test_other_settings_are_another_confirmation_with_other_seeds(tmp_path: Path) -> None:
     folder, _ = confirmed_store()
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
@@ -150,6 +176,7 @@ def test_other_settings_are_another_confirmation_with_other_seeds(tmp_path: Path
     ("changes", "expected"),
     [
         ({"seeds": 1}, "confirm seeds: expected a whole number from 2 up, got 1"),
+        ({"measure_seeds": 0}, "confirm measure_seeds: expected a whole number from 2 up, got 0"),
         ({"measure_seeds": 1}, "confirm measure_seeds: expected a whole number from 2 up, got 1"),
         ({"top": 0}, "confirm top: expected a whole number from 1 up, got 0"),
         ({"constant_trials": -1}, "confirm constant_trials: expected a whole number from 0 up, got -1"),

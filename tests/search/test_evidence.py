@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from noise_search.corruptions import CORRUPTIONS
 from noise_search.metrics import counts_packed, packed
-from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, RANDOM, WINNER, Yard, evidence
+from noise_search.noises import NOISES
+from noise_search.policy import Policy, Term
+from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, RANDOM, WINNER, Yard, evidence, seen_families
 from noise_search.seeds import stable_hash
 from noise_search.statistics import holm, paired_difference
 from noise_search.store import Confirmed
@@ -104,3 +107,16 @@ def test_families_of_noises_that_were_not_trained_with_are_unseen() -> None:
     said = evidence(trainings(winner=0.8, no_noise=0.6), Yard(CLASSES, SAMPLES, CELLS, frozenset()))
     assert said.over(NO_NOISE).seen is None
     assert said.over(NO_NOISE).unseen == said.over(NO_NOISE).robust
+
+
+def test_noises_at_inputs_make_their_families_seen_and_others_none() -> None:
+    mixed = Policy((Term("inputs", "gaussian", 0.1), Term("inputs", "mixup", 0.1), Term("gradients", "gaussian", 0.1)))
+    assert seen_families(mixed) == {"noise"}
+    assert seen_families(Policy((Term("inputs", "erase", 0.1),))) == {"occlusion"}
+    assert seen_families(Policy((Term("gradients", "gaussian", 0.1), Term("weights", "relative", 0.1)))) == frozenset()
+
+
+def test_every_family_that_can_be_seen_is_one_of_corruptions() -> None:
+    found = seen_families(Policy(tuple(Term("inputs", name, 0.1) for name in NOISES["inputs"])))
+    assert found == {"noise", "occlusion"}
+    assert found <= {kind.family for kind in CORRUPTIONS.values()}
