@@ -46,7 +46,8 @@ class Scores:
         named: clean, robust, worst_family, drop, and details such as `clean/nll` and `kind/gaussian`.
         cells: Kind -> accuracy at each severity; `clean` and `weights` among them.
         correct: Which clean samples were classified rightly; see `metrics.packed`.
-        hits: Family -> how many of its cells each sample was classified rightly in; see `metrics.counts_packed`.
+        hits: Family -> how many of its cells each sample was classified rightly in, where that was asked for; see
+            `metrics.counts_packed`.
     """
 
     named: dict[str, float]
@@ -99,7 +100,13 @@ def fused_logits(model: nn.Module) -> Logits:
 
 @torch.no_grad()
 def score(
-    model: nn.Module, predict: Logits, parameters: Tensors, buffers: Tensors, yardstick: Yardstick
+    model: nn.Module,
+    predict: Logits,
+    parameters: Tensors,
+    buffers: Tensors,
+    yardstick: Yardstick,
+    *,
+    hits: bool = False,
 ) -> list[Scores]:
     """Score every trial of a cohort; the model is put in eval mode and back.
 
@@ -108,6 +115,7 @@ def score(
         predict: From `looped_logits` or `fused_logits`.
         parameters, buffers: Each (trials, ...).
         yardstick: What they are scored on.
+        hits: Whether to count for each sample in how many cells it was right.
     """
     was_training = model.training
     model.eval()
@@ -115,7 +123,7 @@ def score(
     model.train(was_training)
     sets = (len(yardstick.images), len(yardstick.labels))
     # One trial at a time: reductions over stacked trials could differ by slot in the last bits.
-    return [_scores_of(logits.unflatten(0, sets), yardstick) for logits in flat]
+    return [_scores_of(logits.unflatten(0, sets), yardstick, hits=hits) for logits in flat]
 
 
 @torch.no_grad()
@@ -157,7 +165,7 @@ def _accuracy_with(model: nn.Module, parameters: Tensors, buffers: Tensors, yard
     return float(metrics.accuracy(logits, yardstick.labels))
 
 
-def _scores_of(logits: Tensor, yardstick: Yardstick) -> Scores:
+def _scores_of(logits: Tensor, yardstick: Yardstick, *, hits: bool) -> Scores:
     labels, suite = yardstick.labels, yardstick.suite
     accuracies = metrics.accuracy(logits, labels).tolist()
     cells = _cells(accuracies, suite)
@@ -178,7 +186,8 @@ def _scores_of(logits: Tensor, yardstick: Yardstick) -> Scores:
         named[f"clean/{name}"] = float(values[0])
         named[f"corrupted/{name}"] = float((values[1:] * weights).sum())
     right = logits.argmax(dim=-1) == labels
-    return Scores(named, {"clean": [accuracies[0]], **cells}, metrics.packed(right[0]), _hits(right[1:], suite))
+    counted = _hits(right[1:], suite) if hits else {}
+    return Scores(named, {"clean": [accuracies[0]], **cells}, metrics.packed(right[0]), counted)
 
 
 def _hits(right: Tensor, suite: Suite) -> dict[str, str]:

@@ -85,7 +85,8 @@ def _run_group(
         mean = EpochMean() if _is_averaged(epoch + 1, job, workbench) else None
         rows = train(cohort, epoch, mean)
         judged = mean.of(cohort) if mean else cohort
-        scored = score_cohort(judged, workbench) if _is_scored(epoch + 1, job, workbench) else None
+        hits = job.hits and epoch + 1 == job.to_epoch
+        scored = score_cohort(judged, workbench, hits=hits) if _is_scored(epoch + 1, job, workbench) else None
         for slot, row in enumerate(rows):
             history[slot].append(row | (scored[slot].named if scored else {}))
             if scored:
@@ -232,11 +233,11 @@ def _is_averaged(epochs_done: int, job: Job, workbench: Workbench) -> bool:
     return job.averaged and epochs_done < workbench.setup.train.epochs and _is_scored(epochs_done, job, workbench)
 
 
-def score_cohort(cohort: CohortState, workbench: Workbench) -> list[Scores]:
-    """Scores of every member as it now is, fused or one after another as the setup says."""
+def score_cohort(cohort: CohortState, workbench: Workbench, *, hits: bool = False) -> list[Scores]:
+    """Scores of every member as it now is, fused or one after another as the setup says, perhaps with hits."""
     predictor = fused_logits if workbench.setup.score_mode == "fused" else looped_logits
     model = workbench.model
-    return score(model, predictor(model), cohort.parameters, cohort.buffers, workbench.yardstick)
+    return score(model, predictor(model), cohort.parameters, cohort.buffers, workbench.yardstick, hits=hits)
 
 
 def _result(
@@ -262,5 +263,5 @@ def _result(
         diverged=not alive,
         seconds=seconds,
         correct=correct,
-        hits=scored.hits if job.hits else {},
+        hits=scored.hits,
     )
