@@ -34,6 +34,7 @@ class Seat:
         constraints: By name, violated where positive.
         scores: Epoch -> clean, robust, worst_family and score, means over seeds.
         checkpoints: Epoch -> seed -> where its state lies.
+        reached: Epochs it has trained, the last of `scores`: asked far more often than it changes.
     """
 
     id: int
@@ -50,11 +51,7 @@ class Seat:
     constraints: dict[str, float]
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
     checkpoints: dict[int, dict[int, dict[str, str]]] = field(default_factory=dict)
-
-    @property
-    def reached(self) -> int:
-        """Epochs it has trained."""
-        return max(self.scores, default=0)
+    reached: int = 0
 
     @property
     def name(self) -> str:
@@ -196,6 +193,7 @@ class Board:
 
     def _note(self, seat: Seat, epoch: int, found: Sequence[Mapping[str, float]]) -> None:
         seat.scores[epoch] = means([{key: one[key] for key in _KEPT} for one in found])
+        seat.reached = max(seat.reached, epoch)
 
     def _note_standings(self, seat: Seat) -> None:
         """How a trial stands at the rungs that it has reached, whenever anything of it has changed."""

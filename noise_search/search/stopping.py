@@ -114,16 +114,33 @@ def is_protected(exposure: Sequence[float], rung: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a judged trial stands in a ranking.
+
+    Args:
+        index: From 0, the best.
+        standing: Of the trial.
+        on_front: Whether it is on the front of the rung.
+        before: How many better ones use up places.
+    """
+
+    index: int
+    standing: Standing
+    on_front: bool
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """All trials that have reached a rung, those that went on or were stopped among them.
 
     Args:
-        order: Numbers of those that are judged, the best first, each with its standing and whether it is on the front.
+        places: Of those that are judged, by number, the best first.
         protected: Numbers of the trials that are not judged yet.
         diverged: Numbers of those that never go on.
     """
 
-    order: tuple[tuple[Standing, bool], ...]
+    places: Mapping[int, Place]
     protected: Collection[int]
     diverged: Collection[int]
 
@@ -132,8 +149,16 @@ def ranked(standings: Sequence[Standing], spec: StoppingSpec) -> Ranking:
     """Rank the trials that have reached a rung by the kind of stopping."""
     protected = _protected(standings)
     judged = [one for one in standings if not one.diverged and one.number not in protected]
-    order = _ranked(judged, two=spec.name == "pareto_halving")
-    return Ranking(tuple(order), protected, [one.number for one in standings if one.diverged])
+    places: dict[int, Place] = {}
+    before = 0
+    for index, (one, on_front) in enumerate(_ranked(judged, two=spec.name == "pareto_halving")):
+        places[one.number] = Place(index, one, on_front, before)
+        before += on_front or _may_have_a_place(one, spec)
+    return Ranking(places, protected, {one.number for one in standings if one.diverged})
+
+
+def _may_have_a_place(one: Standing, spec: StoppingSpec) -> bool:
+    return one.overuse is None or spec.name == "pareto_halving"
 
 
 def judge(
@@ -145,31 +170,35 @@ def judge(
         ranking: Of all of them.
         spec: Kind of stopping and its factor.
         judged_first: Trials that were judged at the first rung: a share of them is to train to the end.
-        of: Numbers of the trials asked about; None for all.
+        of: Numbers of the trials asked about, of thousands mostly few; None for all.
     """
-    judged = len(ranking.order)
+    judged = len(ranking.places)
     quota = max(int(judged / spec.factor), math.ceil(COMPLETE_AT_LEAST * judged_first))
-    all_of_them = judged + len(ranking.protected) + len(ranking.diverged)
-    verdicts = {number: Verdict(False, "diverged", all_of_them) for number in ranking.diverged}
-    verdicts |= {number: Verdict(True, "protected: little of its noise has acted", -1) for number in ranking.protected}
-    left = quota
-    for place, (one, on_front) in enumerate(ranking.order):
-        has_place = left > 0 and (one.overuse is None or spec.name == "pareto_halving")
-        left -= has_place or on_front
-        if of is None or one.number in of:  # of thousands, most are not asked about
-            rank = f"place {place + 1} of {judged}, of which {quota} go on"
-            verdicts[one.number] = _verdict(one, on_front, has_place, rank, place)
-    return verdicts if of is None else {number: verdicts[number] for number in of}
+    of_how_many = f"of {judged}, of which {quota} go on"
+    last = judged + len(ranking.protected) + len(ranking.diverged)
+
+    def verdict(number: int) -> Verdict:
+        if number in ranking.diverged:
+            return Verdict(False, "diverged", last)
+        if number in ranking.protected:
+            return Verdict(True, "protected: little of its noise has acted", -1)
+        place = ranking.places[number]
+        has_place = place.before < quota and _may_have_a_place(place.standing, spec)
+        return _verdict(place, has_place, f"place {place.index + 1} {of_how_many}")
+
+    asked = (*ranking.diverged, *ranking.protected, *ranking.places) if of is None else of
+    return {number: verdict(number) for number in asked}
 
 
-def _verdict(one: Standing, on_front: bool, has_place: bool, rank: str, place: int) -> Verdict:
-    if on_front:
-        return Verdict(True, "on the front", place)
+def _verdict(place: Place, has_place: bool, rank: str) -> Verdict:
+    one = place.standing
+    if place.on_front:
+        return Verdict(True, "on the front", place.index)
     if one.over > 0:
         rank = f"constraint: over by {one.over:.3f}, {rank}"
     elif one.overuse is not None and not has_place:
         rank = f"overuse: {one.overuse}, {rank}"
-    return Verdict(has_place, rank, place)
+    return Verdict(has_place, rank, place.index)
 
 
 def _protected(standings: Sequence[Standing]) -> set[int]:
