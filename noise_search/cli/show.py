@@ -246,10 +246,24 @@ def print_more(found: dict[str, Any]) -> None:
     if found["epochs_saved"]:
         print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
     if found["importance"] is not None:
-        chance = found["importance"]["chance"]
-        shares = [f"{k} {share:.0%} (chance {chance[k]:.0%})" for k, share in found["importance"]["shares"].items()]
-        print(f"importance for the score: {', '.join(shares)}; chance: of shuffled scores, how many show as much")
-        print(found["importance"]["sentence"])
+        _print_importance(found["importance"])
+
+
+def _print_importance(found: Mapping[str, Any]) -> None:
+    """Print which knobs stand out from chance, with their shares; those of the others say nothing and are not shown."""
+    from noise_search.search.importance import LIKELY_BY_CHANCE
+
+    shares, chance = found["shares"], found["chance"]
+    beyond = [knob for knob in shares if chance[knob] <= LIKELY_BY_CHANCE]
+    parts = [f"{knob} {_percent(shares[knob])} ({_percent(chance[knob])} of shuffles show as much)" for knob in beyond]
+    if rest := [knob for knob in shares if knob not in beyond]:
+        parts.append(f"no more than chance: {', '.join(rest)}")
+    print(f"importance for the score: {'; '.join(parts)}")
+    print(found["sentence"])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
