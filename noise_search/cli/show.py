@@ -52,8 +52,13 @@ def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
     }
 
 
-def print_outcome(outcome: SweepOutcome) -> None:
-    """Print the front of a sweep, what was picked, and where to look next."""
+def print_outcome(outcome: SweepOutcome, overrides: Sequence[str] = ()) -> None:
+    """Print the front of a sweep, what was picked, and where to look next.
+
+    Args:
+        outcome: Of the sweep.
+        overrides: What tells it from the others of its command line.
+    """
     print_front(outcome.front)
     if outcome.picked is not None:
         _print_pick(outcome, outcome.picked)
@@ -62,7 +67,7 @@ def print_outcome(outcome: SweepOutcome) -> None:
         print(f"over a constraint: {_plural(outcome.over_a_constraint, 'complete trial')}, not on the front")
     if not outcome.changed:
         print(f"sweep {outcome.name}: the total was reached before, nothing to do")
-    print(f"sweep:  {outcome.name}")
+    print(f"sweep:  {outcome.name}{_made_with(overrides)}")
     if outcome.suite_note:
         print(f"suite:  {outcome.suite_note}")
     for key, path in outcome.files.items():
@@ -72,6 +77,10 @@ def print_outcome(outcome: SweepOutcome) -> None:
     if outcome.picked is not None:
         store = shlex.quote(str(outcome.location.folder))
         print(f"next:   {program('noise-search')} pick {outcome.name} --rule knee --store {store} -o card.yaml")
+
+
+def _made_with(overrides: Sequence[str]) -> str:
+    return f" ({' '.join(overrides)})" if overrides else ""
 
 
 def _print_pick(outcome: SweepOutcome, picked: FrontRow) -> None:
@@ -141,10 +150,10 @@ def _score_text(score: float) -> str:
     return "" if math.isnan(score) else f"{score:.3f}"
 
 
-def print_preview(found: Preview) -> None:
-    """Print what a sweep would do."""
+def print_preview(found: Preview, overrides: Sequence[str] = ()) -> None:
+    """Print what a sweep would do, and what tells it from the others of its command line."""
     print_table([{"parameter": name, "searched": values} for name, values in found.parameters.items()])
-    print(f"sweep:    {found.name}")
+    print(f"sweep:    {found.name}{_made_with(overrides)}")
     print(f"trials:   {found.trials}, and {found.controls} controls, each with {_plural(found.seeds, 'seed')}")
     if found.ended or found.waiting:
         spent = duration(found.seconds_spent)
@@ -218,6 +227,7 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
         [
             {
                 "sweep": one["name"],
+                "seed": "" if one["seed"] is None else str(one["seed"]),
                 "state": one["state"],
                 "trials": f"{one['trials']['complete']} of {one['budget']['trials']}",
                 "other outcomes": _counts_text({k: n for k, n in one["trials"].items() if n and k != "complete"}),

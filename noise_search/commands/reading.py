@@ -68,6 +68,7 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
     return {
         "name": record.name,
         "state": state,
+        "seed": record.identity.get("seed"),
         "budget": {"trials": record.budget_trials, "seeds": record.identity.get("budget.seeds", 1)},
         **progress(store, record, is_driven=state == "running"),
     }
