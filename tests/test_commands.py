@@ -99,6 +99,15 @@ def test_status_of_a_sweep_whose_driver_died_is_interrupted_with_nothing_running
     assert (one["trials"]["complete"], one["trials"]["running"], one["trials"]["waiting"]) == (2, 0, 2)
 
 
+def test_status_tells_used_up_minutes_from_an_interruption_also_once_the_sweep_goes_on(tmp_path: Path) -> None:
+    assert drive(tmp_path, "budget.minutes=1e-9").state == "out_of_time"
+    assert status(NAME, store=tmp_path)["state"] == "out_of_time"
+    assert drive(tmp_path, "budget.minutes=60", reporter=Quitter(jobs=1)).state == "interrupted"
+    assert status(NAME, store=tmp_path)["state"] == "interrupted"
+    assert drive(tmp_path, "budget.minutes=1e-9").state == "out_of_time"
+    assert [one["state"] for one in statuses(store=tmp_path)] == ["out_of_time"]
+
+
 def test_status_of_every_sweep_comes_oldest_first(tmp_path: Path) -> None:
     small = ("budget.trials=1", "controls.constants=0", "controls.random=0")
     drive(tmp_path, *small, "name=zebra")

@@ -228,7 +228,7 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
             {
                 "sweep": one["name"],
                 "seed": "" if one["seed"] is None else str(one["seed"]),
-                "state": one["state"],
+                "state": one["state"].replace("_", " "),
                 "trials": f"{one['trials']['complete']} of {one['budget']['trials']}",
                 "other outcomes": _counts_text({k: n for k, n in one["trials"].items() if n and k != "complete"}),
                 "epochs": str(one["epochs_trained"]),
@@ -243,6 +243,8 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
 
 def print_more(found: dict[str, Any]) -> None:
     """Print what one sweep has to say beside its row: why trials ended, what was saved, what mattered."""
+    if found["state"] == "out_of_time":
+        print("out of time: budget.minutes is used up; the sweep command with a larger one goes on")
     if found["budget"]["seeds"] > 1:
         print(f"every trial trains with {found['budget']['seeds']} seeds")
     if lost := {state: found["controls"][state] for state in ("infeasible", "failed") if found["controls"][state]}:

@@ -9,7 +9,7 @@ from noise_search.commands.places import store_location
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.listing import LISTINGS
 from noise_search.search.fronts import FrontRow, front_rows
-from noise_search.search.progress import progress
+from noise_search.search.progress import is_out_of_time, progress
 from noise_search.store import Store, SweepRecord, open_store
 
 
@@ -75,6 +75,10 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
 
 
 def _state(store: Store, record: SweepRecord) -> str:
-    """State of a sweep; one whose driver died without a word is interrupted, whatever it wrote last."""
+    """State of a sweep; one whose driver died without a word is interrupted, whatever it wrote last.
+
+    What the store has as interrupted is out_of_time, as at the sweep's end, where that was the reason.
+    """
     abandoned = record.state == "running" and not store.is_driven(record.id)
-    return "interrupted" if abandoned else record.state
+    state = "interrupted" if abandoned else record.state
+    return "out_of_time" if state == "interrupted" and is_out_of_time(record) else state
