@@ -49,6 +49,7 @@ def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
         "not_asked": outcome.not_asked,
         "trials": dict(outcome.trials),
         "ended_because": dict(outcome.ended_because),
+        "lead": outcome.lead and asdict(outcome.lead),
     }
 
 
@@ -88,11 +89,22 @@ def _print_pick(outcome: SweepOutcome, picked: FrontRow) -> None:
     print(f"picked by score: trial {picked.trial} (searched on validation, {seeds}: optimistic)")
     if outcome.objective == "pareto":
         print("objective=pareto: the card has the best score all the same; --rule knee or min-clean=X takes another")
-    controls = [row for row in outcome.front if row.control and row.state == "complete"]
-    within = (row for row in controls if not row.over_constraint)
-    best = max(within, key=lambda row: row.score, default=None)
-    if best is not None and best.score >= picked.score:
-        print(f"control {best.control} scores {best.score:.3f}: no trial beats it; search on, or take the control")
+    if outcome.lead is not None:
+        _print_lead(outcome.name, asdict(outcome.lead), outcome.seeds)
+
+
+def _print_lead(name: str, found: Mapping[str, Any], seeds: int) -> None:
+    """Warn of a lead over the best control that says nothing; a larger one is not worth a line."""
+    control = f"control {found['control']} scores {found['score']:.3f}"
+    if found["by"] <= 0:
+        print(f"{control}: no trial beats it; search on, or take the control")
+    elif found["by"] < found["error"]:
+        trained = _plural(seeds, "seed")
+        print(
+            f"{control}, {found['by']:.3f} less: with {trained} on about {found['samples']:,} samples such "
+            f"a difference has a standard error of up to {found['error']:.3f}, so this lead says nothing; "
+            f"fresh seeds tell: noise-search confirm {name}"
+        )
 
 
 def _print_other_outcomes(outcome: SweepOutcome) -> None:
@@ -257,6 +269,8 @@ def print_more(found: dict[str, Any]) -> None:
         print(f"overuse of noise: flagged in {_plural(found['overused'], 'trial')}, complete ones counted too")
     if found["epochs_saved"]:
         print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
+    if found["lead"] is not None:
+        _print_lead(found["name"], found["lead"], found["budget"]["seeds"])
     if found["importance"] is not None:
         _print_importance(found["importance"])
 
