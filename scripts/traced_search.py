@@ -78,11 +78,11 @@ PLACES = {
         SETUP: ["handwritten_search:load_task"],
         TRAINING: ["handwritten_search:train_trial"],
         NOISES: [
-            "handwritten_search:noisy_batch",
-            "handwritten_search:perturb_weights",
-            "handwritten_search:restore_weights",
+            "handwritten_training:noisy_batch",
+            "handwritten_training:perturb_weights",
+            "handwritten_training:restore_weights",
         ],
-        SCORING: ["handwritten_search:evaluate", "handwritten_search:evaluate_weights"],
+        SCORING: ["handwritten_training:evaluate", "handwritten_training:evaluate_weights"],
         SAMPLER: [*ON_BOTH_SIDES[SAMPLER], "handwritten_search:suggest_policy", "optuna.study:Study.ask"],
         TRACKING: [
             "mlflow:log_metrics",

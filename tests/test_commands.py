@@ -69,8 +69,8 @@ def test_mistakes_are_raised_together_before_anything_is_written(tmp_path: Path)
 def test_status_counts_trials_by_outcome_and_what_they_took() -> None:
     one = status(NAME, store=finished_store())
     assert list(one) == [
-        "name", "state", "budget", "trials", "controls", "over_a_constraint", "overused", "ended_because",
-        "epochs_trained", "epochs_saved", "samples_scored", "seconds", "best", "importance",
+        "name", "state", "seed", "budget", "trials", "controls", "over_a_constraint", "overused", "ended_because",
+        "epochs_trained", "epochs_saved", "samples_scored", "seconds", "best", "lead", "importance",
     ]  # fmt: skip
     assert (one["name"], one["state"], one["budget"]) == (NAME, "complete", {"trials": BUDGET, "seeds": 1})
     assert one["importance"] is None  # of so few trials
@@ -97,6 +97,15 @@ def test_status_of_a_sweep_whose_driver_died_is_interrupted_with_nothing_running
     one = status(NAME, store=tmp_path)
     assert one["state"] == "interrupted"
     assert (one["trials"]["complete"], one["trials"]["running"], one["trials"]["waiting"]) == (2, 0, 2)
+
+
+def test_status_tells_used_up_minutes_from_an_interruption_also_once_the_sweep_goes_on(tmp_path: Path) -> None:
+    assert drive(tmp_path, "budget.minutes=1e-9").state == "out_of_time"
+    assert status(NAME, store=tmp_path)["state"] == "out_of_time"
+    assert drive(tmp_path, "budget.minutes=60", reporter=Quitter(jobs=1)).state == "interrupted"
+    assert status(NAME, store=tmp_path)["state"] == "interrupted"
+    assert drive(tmp_path, "budget.minutes=1e-9").state == "out_of_time"
+    assert [one["state"] for one in statuses(store=tmp_path)] == ["out_of_time"]
 
 
 def test_status_of_every_sweep_comes_oldest_first(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ BAD_CARDS: dict[str, tuple[str, list[str]]] = {
     "nesting without end": ("[" * 50_000, [": expected a YAML card, got maximum recursion depth exceeded"]),
     "bytes": ("version: 1\nterms: []\ncontext: {b: !!binary aGVsbG8=}\n", [": expected a YAML card, got the tag"]),
     "an alias": ("version: 1\nterms: &a []\ncontext: {b: *a}\n", [": expected a YAML card, got an alias"]),
-    "no version": ("terms: []\n", [": version: expected 1, got None"]),
+    "no version": ("terms: []\n", [": expected a policy card, got a file without a 'version', so it is none; "]),
     "another version": (card_of(version=0), [": version: expected 1, got 0"]),
     "a newer version": (card_of(version=2), [": version: expected 1, got 2; upgrade noise-search"]),
     "a version that is true": (card_of(version=True), [": version: expected 1, got True"]),

@@ -49,6 +49,7 @@ from noise_search.errors import CallerError, expected_one_of
 
 if TYPE_CHECKING:
     from noise_search.commands import SweepOutcome
+    from noise_search.config import Collected
 
 # Heavy modules (torch, Optuna, MLflow, Hydra) are imported by the commands that need them: --help stays quick.
 LISTS = ("noises", "schedules", "corruptions", "data", "models")
@@ -159,45 +160,47 @@ def _preview(options: argparse.Namespace, rest: Sequence[str]) -> int:
     from noise_search.commands import preview_of
 
     with store_variable(options.store):
-        found = [preview_of(config, store=options.store) for config in configurations(rest, "noise-search sweep")]
+        asked = configurations(rest, "noise-search sweep")
+        found = [(preview_of(one.config, store=options.store), one.overrides) for one in asked]
     if options.json:
-        made = [one.to_mapping() for one in found]
+        made = [preview.to_mapping() | {"overrides": overrides} for preview, overrides in found]
         print_json(made[0] if len(made) == 1 else made)
     else:
-        for one in found:
-            print_preview(one)
+        for preview, overrides in found:
+            print_preview(preview, overrides)
     return DONE
 
 
 def _run_sweeps(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    outcomes: list[SweepOutcome] = []
+    ended: list[tuple[SweepOutcome, tuple[str, ...]]] = []
     interrupted = False
     try:
         with terminated_as_interrupted(), store_variable(options.store):
-            for config in configurations(rest, "noise-search sweep"):
-                outcomes.append(_sweep_one(config, options))
-                if interrupted := outcomes[-1].state == "interrupted":
+            for one in configurations(rest, "noise-search sweep"):
+                outcome = _sweep_one(one, options)
+                ended.append((outcome, one.overrides))
+                if interrupted := outcome.state == "interrupted":
                     break
     except KeyboardInterrupt:  # before or after the sweep itself, which takes care of its own
         interrupted = True
-    if options.json and outcomes:
-        found = [outcome_json(outcome) for outcome in outcomes]
+    if options.json and ended:
+        found = [outcome_json(outcome) | {"overrides": overrides} for outcome, overrides in ended]
         print_json(found[0] if len(found) == 1 else found)
     if interrupted:
         store = [] if options.store is None else ["--store", options.store]
         print("interrupted; continue with:", shlex.join(["noise-search", "sweep", *store, *rest]), file=sys.stderr)
     if interrupted:
         return INTERRUPTED
-    return FAILED if any(outcome.all_failed for outcome in outcomes) else DONE
+    return FAILED if any(outcome.all_failed for outcome, _ in ended) else DONE
 
 
-def _sweep_one(config: dict[str, Any], options: argparse.Namespace) -> SweepOutcome:
+def _sweep_one(asked: Collected, options: argparse.Namespace) -> SweepOutcome:
     from noise_search.commands import run_sweep
 
     with progress() as reporter:
-        outcome = run_sweep(config, store=options.store, reporter=reporter)
+        outcome = run_sweep(asked.config, store=options.store, reporter=reporter)
     if not options.json:
-        print_outcome(outcome)
+        print_outcome(outcome, asked.overrides)
     return outcome
 
 

@@ -31,12 +31,12 @@ def add_ui(command: AddCommand) -> None:
 
 
 def _ui(options: argparse.Namespace, _: Sequence[str]) -> int:
+    if not options.json:  # before the imports: they take seconds too
+        print("starting MLflow's server, which takes some seconds; its address follows", file=sys.stderr, flush=True)
     from noise_search import commands
 
     if not _is_loopback(options.host):
         print(f"--host {options.host}: whoever reaches it can change and delete runs", file=sys.stderr)
-    if not options.json and sys.stderr.isatty():
-        print("starting MLflow's server, which takes some seconds", file=sys.stderr)
     with (
         terminated_as_interrupted(signal.SIGHUP),
         commands.ui(options.name, store=options.store, host=options.host, port=options.port) as pages,

@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from noise_search.cli.progress import Bar
 from noise_search.errors import CallerError, raise_if_any
+
+if TYPE_CHECKING:
+    from noise_search.config import Collected
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 BROKEN_PIPE = 141  # as a shell says of a process that SIGPIPE has ended
@@ -42,7 +45,7 @@ class AddCommand(Protocol):
         """Parser of the command, for its own options."""
 
 
-def configurations(rest: Sequence[str], program: str, primary: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def configurations(rest: Sequence[str], program: str, primary: Mapping[str, Any] | None = None) -> list[Collected]:
     """What Hydra makes of the command line: one configuration a run, all of them checked before the first.
 
     Args:
@@ -63,7 +66,7 @@ def configurations(rest: Sequence[str], program: str, primary: Mapping[str, Any]
             raise CallerError(said.getvalue().splitlines()[-1]) from stop
         raise
     sys.stderr.write(said.getvalue())
-    raise_if_any(list(dict.fromkeys(mistake for config in configs for mistake in check(config))))
+    raise_if_any(list(dict.fromkeys(mistake for one in configs for mistake in check(one.config))))
     return configs
 
 

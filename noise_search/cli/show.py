@@ -49,11 +49,17 @@ def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
         "not_asked": outcome.not_asked,
         "trials": dict(outcome.trials),
         "ended_because": dict(outcome.ended_because),
+        "lead": outcome.lead and asdict(outcome.lead),
     }
 
 
-def print_outcome(outcome: SweepOutcome) -> None:
-    """Print the front of a sweep, what was picked, and where to look next."""
+def print_outcome(outcome: SweepOutcome, overrides: Sequence[str] = ()) -> None:
+    """Print the front of a sweep, what was picked, and where to look next.
+
+    Args:
+        outcome: Of the sweep.
+        overrides: What tells it from the others of its command line.
+    """
     print_front(outcome.front)
     if outcome.picked is not None:
         _print_pick(outcome, outcome.picked)
@@ -62,7 +68,7 @@ def print_outcome(outcome: SweepOutcome) -> None:
         print(f"over a constraint: {_plural(outcome.over_a_constraint, 'complete trial')}, not on the front")
     if not outcome.changed:
         print(f"sweep {outcome.name}: the total was reached before, nothing to do")
-    print(f"sweep:  {outcome.name}")
+    print(f"sweep:  {outcome.name}{_made_with(overrides)}")
     if outcome.suite_note:
         print(f"suite:  {outcome.suite_note}")
     for key, path in outcome.files.items():
@@ -74,16 +80,31 @@ def print_outcome(outcome: SweepOutcome) -> None:
         print(f"next:   {program('noise-search')} pick {outcome.name} --rule knee --store {store} -o card.yaml")
 
 
+def _made_with(overrides: Sequence[str]) -> str:
+    return f" ({' '.join(overrides)})" if overrides else ""
+
+
 def _print_pick(outcome: SweepOutcome, picked: FrontRow) -> None:
     seeds = "one seed" if outcome.seeds == 1 else f"means of {outcome.seeds} seeds"
     print(f"picked by score: trial {picked.trial} (searched on validation, {seeds}: optimistic)")
     if outcome.objective == "pareto":
         print("objective=pareto: the card has the best score all the same; --rule knee or min-clean=X takes another")
-    controls = [row for row in outcome.front if row.control and row.state == "complete"]
-    within = (row for row in controls if not row.over_constraint)
-    best = max(within, key=lambda row: row.score, default=None)
-    if best is not None and best.score >= picked.score:
-        print(f"control {best.control} scores {best.score:.3f}: no trial beats it; search on, or take the control")
+    if outcome.lead is not None:
+        _print_lead(outcome.name, asdict(outcome.lead), outcome.seeds)
+
+
+def _print_lead(name: str, found: Mapping[str, Any], seeds: int) -> None:
+    """Warn of a lead over the best control that says nothing; a larger one is not worth a line."""
+    control = f"control {found['control']} scores {found['score']:.3f}"
+    if found["by"] <= 0:
+        print(f"{control}: no trial beats it; search on, or take the control")
+    elif found["by"] < found["error"]:
+        trained = _plural(seeds, "seed")
+        print(
+            f"{control}, {found['by']:.3f} less: with {trained} on about {found['samples']:,} samples such "
+            f"a difference has a standard error of up to {found['error']:.3f}, so this lead says nothing; "
+            f"fresh seeds tell: noise-search confirm {name}"
+        )
 
 
 def _print_other_outcomes(outcome: SweepOutcome) -> None:
@@ -141,10 +162,10 @@ def _score_text(score: float) -> str:
     return "" if math.isnan(score) else f"{score:.3f}"
 
 
-def print_preview(found: Preview) -> None:
-    """Print what a sweep would do."""
+def print_preview(found: Preview, overrides: Sequence[str] = ()) -> None:
+    """Print what a sweep would do, and what tells it from the others of its command line."""
     print_table([{"parameter": name, "searched": values} for name, values in found.parameters.items()])
-    print(f"sweep:    {found.name}")
+    print(f"sweep:    {found.name}{_made_with(overrides)}")
     print(f"trials:   {found.trials}, and {found.controls} controls, each with {_plural(found.seeds, 'seed')}")
     if found.ended or found.waiting:
         spent = duration(found.seconds_spent)
@@ -218,7 +239,8 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
         [
             {
                 "sweep": one["name"],
-                "state": one["state"],
+                "seed": "" if one["seed"] is None else str(one["seed"]),
+                "state": one["state"].replace("_", " "),
                 "trials": f"{one['trials']['complete']} of {one['budget']['trials']}",
                 "other outcomes": _counts_text({k: n for k, n in one["trials"].items() if n and k != "complete"}),
                 "epochs": str(one["epochs_trained"]),
@@ -233,6 +255,8 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
 
 def print_more(found: dict[str, Any]) -> None:
     """Print what one sweep has to say beside its row: why trials ended, what was saved, what mattered."""
+    if found["state"] == "out_of_time":
+        print("out of time: budget.minutes is used up; the sweep command with a larger one goes on")
     if found["budget"]["seeds"] > 1:
         print(f"every trial trains with {found['budget']['seeds']} seeds")
     if lost := {state: found["controls"][state] for state in ("infeasible", "failed") if found["controls"][state]}:
@@ -245,11 +269,27 @@ def print_more(found: dict[str, Any]) -> None:
         print(f"overuse of noise: flagged in {_plural(found['overused'], 'trial')}, complete ones counted too")
     if found["epochs_saved"]:
         print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
+    if found["lead"] is not None:
+        _print_lead(found["name"], found["lead"], found["budget"]["seeds"])
     if found["importance"] is not None:
-        chance = found["importance"]["chance"]
-        shares = [f"{k} {share:.0%} (chance {chance[k]:.0%})" for k, share in found["importance"]["shares"].items()]
-        print(f"importance for the score: {', '.join(shares)}; chance: of shuffled scores, how many show as much")
-        print(found["importance"]["sentence"])
+        _print_importance(found["importance"])
+
+
+def _print_importance(found: Mapping[str, Any]) -> None:
+    """Print which knobs stand out from chance, with their shares; those of the others say nothing and are not shown."""
+    from noise_search.search.importance import LIKELY_BY_CHANCE
+
+    shares, chance = found["shares"], found["chance"]
+    beyond = [knob for knob in shares if chance[knob] <= LIKELY_BY_CHANCE]
+    parts = [f"{knob} {_percent(shares[knob])} ({_percent(chance[knob])} of shuffles show as much)" for knob in beyond]
+    if rest := [knob for knob in shares if knob not in beyond]:
+        parts.append(f"no more than chance: {', '.join(rest)}")
+    print(f"importance for the score: {'; '.join(parts)}")
+    print(found["sentence"])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:

@@ -33,7 +33,7 @@ def _train(options: argparse.Namespace, rest: Sequence[str]) -> int:
     forget_loaded()
     with terminated_as_interrupted():
         with base.named():
-            configs = configurations(rest, "noise-search train", base.content)
+            configs = [one.config for one in configurations(rest, "noise-search train", base.content)]
         if options.output is not None and len(configs) > 1:
             raise CallerError(f"--output: expected one training, got {len(configs)}; train them one by one")
         with base.named():

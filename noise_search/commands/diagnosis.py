@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from packaging.requirements import Requirement
 
 from noise_search.commands.places import store_location
 from noise_search.config import compose
-from noise_search.data import DATASETS
+from noise_search.data import DATASETS, Source
 from noise_search.errors import CallerError
 from noise_search.store import Location, is_current, open_store
 from noise_search.tracking.mlflow_sink import connect
@@ -35,13 +36,13 @@ class Check:
 
     Args:
         name: What it is.
-        state: ok; warn, which stops nothing; or fail.
+        state: ok; absent, what is not there and need not be; warn, which stops nothing; or fail.
         found: How it stands.
         advice: What to do about it; empty where there is nothing to do.
     """
 
     name: str
-    state: Literal["ok", "warn", "fail"]
+    state: Literal["ok", "absent", "warn", "fail"]
     found: str
     advice: str = ""
 
@@ -185,15 +186,17 @@ def _has_tables(path: Path) -> bool:
 
 def _data() -> Iterator[Check]:
     for name, source in DATASETS.items():
-        yield from _looked(f"data {name}", lambda name=name, files=source.files: _one_data_set(name, files))  # type: ignore[misc]
+        yield from _looked(f"data {name}", partial(_one_data_set, name, source))
 
 
-def _one_data_set(name: str, files: tuple[str, ...]) -> Iterator[Check]:
+def _one_data_set(name: str, source: Source) -> Iterator[Check]:
     """A data set is loaded, which compares checksums; one of files may be absent, but not in part."""
     root = compose([f"data={name}"])["data"].get("root")
-    if files and not any((Path(root) / file).exists() for file in files):
-        yield Check(f"data {name}", "ok", f"not in {root}; needed by data={name} only")
+    if source.files and not any((Path(root) / file).exists() for file in source.files):
+        found = f"none of its {len(source.files)} files in {root}"
+        advice = f"only data={name} needs them: put there {source.origin}, or name their folder with data.root=FOLDER"
+        yield Check(f"data {name}", "absent", found, advice)
         return
-    place = {"root": root} if files else {}
-    data = DATASETS[name].load(split_seed=0, limit=None, **place)
+    place = {"root": root} if source.files else {}
+    data = source.load(split_seed=0, limit=None, **place)
     yield Check(f"data {name}", "ok", f"{sum(map(len, (data.train, data.validation, data.test))):,} samples")

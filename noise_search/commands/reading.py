@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ from noise_search.commands.places import store_location
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.listing import LISTINGS
 from noise_search.search.fronts import FrontRow, front_rows
-from noise_search.search.progress import progress
+from noise_search.search.leads import lead
+from noise_search.search.progress import is_out_of_time, progress
 from noise_search.store import Store, SweepRecord, open_store
 
 
 def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
-    """State, budget, trials by outcome and why, epochs, samples, seconds, best trial and importance of knobs.
+    """State, budget, trials by outcome and why, epochs, samples, seconds, best trial, its lead and importance of knobs.
 
     Importance takes seconds to find: it is that of the last time the sweep reached its total, and None before.
 
@@ -30,7 +32,9 @@ def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
     """
     with open_store(store_location(store), create=False) as opened:
         record = opened.sweep(name)
-        return {**_status(opened, record), "importance": record.importance}
+        ahead = lead(opened, record, front_rows(opened, record.id))
+        more = {"lead": ahead and asdict(ahead), "importance": record.importance}
+        return _status(opened, record) | more
 
 
 def statuses(*, store: str | Path | None = None) -> list[dict[str, Any]]:
@@ -68,12 +72,17 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
     return {
         "name": record.name,
         "state": state,
+        "seed": record.identity.get("seed"),
         "budget": {"trials": record.budget_trials, "seeds": record.identity.get("budget.seeds", 1)},
         **progress(store, record, is_driven=state == "running"),
     }
 
 
 def _state(store: Store, record: SweepRecord) -> str:
-    """State of a sweep; one whose driver died without a word is interrupted, whatever it wrote last."""
+    """State of a sweep; one whose driver died without a word is interrupted, whatever it wrote last.
+
+    What the store has as interrupted is out_of_time, as at the sweep's end, where that was the reason.
+    """
     abandoned = record.state == "running" and not store.is_driven(record.id)
-    return "interrupted" if abandoned else record.state
+    state = "interrupted" if abandoned else record.state
+    return "out_of_time" if state == "interrupted" and is_out_of_time(record) else state

@@ -15,6 +15,7 @@ from noise_search.report.figures import sweep_page
 from noise_search.search.driver import Reporter, drive
 from noise_search.search.fronts import FrontRow, complete_rows, front_rows
 from noise_search.search.importance import Importance, importance_in
+from noise_search.search.leads import Lead, lead
 from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
 from noise_search.search.pick import make_card, pick_row
@@ -45,6 +46,7 @@ class SweepOutcome:
         not_asked: Trials that the total has and nobody has asked for yet.
         trials: How many there are by outcome.
         ended_because: Why trials were stopped, failed or infeasible, and how many each.
+        lead: Of the best trial over the best control; None before both are complete.
     """
 
     name: str
@@ -62,6 +64,7 @@ class SweepOutcome:
     not_asked: int = 0
     trials: Mapping[str, int] = field(default_factory=dict)
     ended_because: Mapping[str, int] = field(default_factory=dict)
+    lead: Lead | None = None
 
     @property
     def all_failed(self) -> bool:
@@ -194,6 +197,7 @@ def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: s
     with open_store(location, create=False) as store:
         rows, (waiting, not_asked) = front_rows(store, record.id), left(store, record)
         found = progress(store, record, is_driven=False)
+        ahead = lead(store, record, rows)
     picked = pick_row(rows, "best") if any(row.on_front for row in rows) else None
     files = {key: path for key, path in sweep_files(record.name, location).items() if path.exists()}
     note = uncalibrated(record.config["suite"])
@@ -213,4 +217,5 @@ def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: s
         not_asked=not_asked,
         trials=found["trials"],
         ended_because=found["ended_because"],
+        lead=ahead,
     )

@@ -9,12 +9,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -72,9 +74,20 @@ def compose(
                 raise CallerError(*(_mistakes_of_each(make, overrides) or [_in_one_line(error)])) from error
 
 
-def collect(
-    arguments: Sequence[str], program: str, *, primary: Mapping[str, Any] | None = None
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """One configuration of a command line.
+
+    Args:
+        config: As a plain dictionary.
+        overrides: Those that not all configurations of the command line are made with: what tells it from the others.
+    """
+
+    config: dict[str, Any]
+    overrides: tuple[str, ...]
+
+
+def collect(arguments: Sequence[str], program: str, *, primary: Mapping[str, Any] | None = None) -> list[Collected]:
     """Configurations that a Hydra command line asks for: none for `--cfg` or `--info`, several for `-m`.
 
     Args:
@@ -83,16 +96,27 @@ def collect(
         primary: Content of a configuration in place of the shipped `sweep`; see `cards`.
     """
     arguments = _replaced_nodes(arguments)
-    configs: list[DictConfig] = []
+    made: list[tuple[list[str], DictConfig]] = []
+
+    def note(config: DictConfig) -> None:
+        made.append((list(HydraConfig.get().overrides.task), config))
+
     try:
         with _GLOBAL_HYDRA, _command_line([program, *arguments]), _primary_folder(primary) as folder:
             GlobalHydra.instance().clear()
             task = hydra.main(version_base="1.3", config_path=str(folder), config_name=CONFIG_NAME)
-            task(configs.append)()
-            return [_plain(config) for config in configs]
+            task(note)()
+            return _told_apart(made)
     except _REFUSED as error:
         _raise_every_mistake(arguments, primary)
         raise CallerError(_in_one_line(error)) from error
+
+
+def _told_apart(made: Sequence[tuple[Sequence[str], DictConfig]]) -> list[Collected]:
+    shared = set.intersection(*(set(overrides) for overrides, _ in made)) if made else set()
+    return [
+        Collected(_plain(config), tuple(one for one in overrides if one not in shared)) for overrides, config in made
+    ]
 
 
 def _replaced_nodes(arguments: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ class Source:
         dimensions: Of one sample.
         summary: What it is.
         files: What must lie in the folder `data.root`; none for data that come with a package.
+        origin: Which files these are, and who publishes them.
     """
 
     load: Callable[..., Dataset]
@@ -27,6 +28,7 @@ class Source:
     dimensions: int
     summary: str
     files: tuple[str, ...] = ()
+    origin: str = ""
 
 
 DATASETS: dict[str, Source] = {
@@ -37,5 +39,6 @@ DATASETS: dict[str, Source] = {
         3,
         "28x28 grey pictures of clothing, 10 classes, 70,000 samples",
         tuple(file.name for file in fashion_mnist.FILES),
+        "the four files that github.com/zalandoresearch/fashion-mnist publishes, as they are",
     ),
 }

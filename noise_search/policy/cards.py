@@ -129,6 +129,9 @@ def load_card(path: str | Path) -> Card:
     if not isinstance(content, dict):
         raise CallerError(f"{where}: expected a card with {list(_CARD_KEYS)}, got {shown(content)}; {_MEND}")
     version: Any = content.get("version")
+    if version is None:
+        how = "noise-search pick NAME -o CARD.yaml writes one"
+        raise CallerError(f"{where}: expected a policy card, got a file without a 'version', so it is none; {how}")
     if not is_number(version) or version != CARD_VERSION:
         following = "upgrade noise-search" if is_number(version) and version > CARD_VERSION else _MEND
         raise CallerError(f"{where}: version: expected {CARD_VERSION}, got {shown(version)}; {following}")

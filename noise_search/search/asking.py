@@ -27,6 +27,7 @@ from noise_search.spec import ObjectiveSpec, Range, SamplerSpec, Space
 from noise_search.store.studies import Ending, create_trials, end_trials
 
 _SAMPLER_SEEDS = 2**32  # NumPy's generators take no larger seed
+_DRAWS = 100  # after which a space is taken to have no noise to give
 
 
 def delete_study(storage: BaseStorage, name: str) -> None:
@@ -259,12 +260,21 @@ class Outcome:
 
 
 def random_policies(space: Space, count: int, *, seed: int) -> list[Policy]:
-    """Policies drawn at random from the space, independent of any study."""
+    """Policies with noise, drawn at random from the space, independent of any study."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every study
     study = optuna.create_study(
         sampler=optuna.samplers.RandomSampler(seed=stable_hash(seed, "random") % _SAMPLER_SEEDS)
     )
-    return [policy_of(space, _Asking(study.ask())) for _ in range(count)]
+    return [_with_noise(space, study) for _ in range(count)]
+
+
+def _with_noise(space: Space, study: optuna.Study) -> Policy:
+    """Next policy that has noise: one without is the no-noise control once more, and says nothing of luck."""
+    for _ in range(_DRAWS):
+        policy = policy_of(space, _Asking(study.ask()))
+        if any(term.magnitude > 0 and term.fraction > 0 for term in policy.terms):
+            break
+    return policy
 
 
 def make_sampler(spec: SamplerSpec, seed: int, number: int) -> optuna.samplers.BaseSampler:

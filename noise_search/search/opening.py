@@ -210,7 +210,13 @@ def _create(store: Store, plan: Plan) -> SweepRecord:
 def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workbench: Workbench) -> SweepRecord:
     """Settle the modes once for all, and note the budget that this run goes for."""
     spec = plan.spec
-    writer.update_sweep(state="running", budget_trials=spec.budget.trials, finished_at=None, stop_requested=False)
+    writer.update_sweep(
+        state="running",
+        budget_trials=spec.budget.trials,
+        config={**sweep.config, "budget": spec.raw["budget"]},
+        finished_at=None,
+        stop_requested=False,
+    )
     if sweep.train_mode is None:
         train = spec.train
         mode, score_mode = resolve_modes(workbench, train.mode, train.score_mode, width=widest_job(spec))

@@ -22,6 +22,13 @@ def state_reached(store: Store, sweep: SweepRecord) -> str:
     return "out_of_time" if any(left(store, sweep)) else "complete"
 
 
+def is_out_of_time(sweep: SweepRecord) -> bool:
+    """Whether its jobs have used up `budget.minutes` as its last run had it."""
+    budget: Any = sweep.config.get("budget", {})
+    minutes: float | None = budget.get("minutes")  # sweeps of earlier versions have none
+    return minutes is not None and sweep.seconds >= 60 * minutes
+
+
 def left(store: Store, sweep: SweepRecord) -> tuple[int, int]:
     """Trials that are to train on, and those that are not asked yet."""
     members = [member for member in store.members(sweep.id) if member.number is not None]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from noise_search.errors import CallerError
-from noise_search.policy import Policy, Term, load_card, policy_to_list
+from noise_search.policy import Policy, Term, load_card
 from noise_search.search.space import Picked, policy_of
 from noise_search.spec import Range, Space
 
@@ -46,8 +46,15 @@ def parameters_of(space: Space, policy: Policy) -> dict[str, Picked]:
     except _OutsideError as error:
         raise CallerError(f"{error}; {_NEXT}") from error
     if made != policy:
-        raise CallerError(f"expected a policy of the space, got {policy_to_list(policy)}; {_NEXT}")
+        raise CallerError(f"{_difference(made, policy)}; {_NEXT}")
     return chooser.picked
+
+
+def _difference(made: Policy, policy: Policy) -> str:
+    """First parameter in which a policy is not the one that a space makes, and the only value that the space has."""
+    ours, theirs = _values(made), _values(policy)
+    name = next(name for name in theirs | ours if ours.get(name) != theirs.get(name))
+    return f"{name}: expected {ours.get(name, 'none')!r}, as the space has it, got {theirs.get(name, 'none')!r}"
 
 
 class _Recorder:

@@ -49,6 +49,7 @@ class SweepChanges(TypedDict, total=False):
     bitwise: bool | None
     budget_trials: int
     stop_requested: bool
+    config: dict[str, object]
     finished_at: datetime | None
 
 

@@ -23,6 +23,9 @@ def test_when_minutes_are_used_up_it_says_what_waits_and_how_to_go_on(ns: Run) -
     assert "a larger budget.minutes goes on" in line
     found = json.loads(ns("sweep", *SMALL, "budget.minutes=1e-9", "--json")[1])
     assert (found["state"], found["waiting"], found["not_asked"]) == ("out_of_time", 0, 2)
+    assert json.loads(ns("status", NAME, "--json")[1])["state"] == "out_of_time"
+    said = ns("status", NAME)[1].splitlines()
+    assert "out of time: budget.minutes is used up; the sweep command with a larger one goes on" in said
 
 
 def test_two_objectives_and_several_seeds_are_named_beside_the_pick(ns: Run) -> None:

@@ -162,12 +162,17 @@ def test_several_values_run_one_sweep_each(ns: Run, tmp_path: Path) -> None:
     arguments = [*TINY[1:], *SMALL, "-m", "seed=0,1"]
     code, out, _ = ns("sweep", "--json", "--store", store, *arguments)
     assert code == 0
-    names = [one["name"] for one in json.loads(out)]
+    found = json.loads(out)
+    assert [one["overrides"] for one in found] == [["seed=0"], ["seed=1"]]
+    names = [one["name"] for one in found]
     assert len(set(names)) == 2
     with open_store(locate(store), create=False) as opened:
         assert {(one.name, one.identity["seed"]) for one in opened.sweeps()} == set(zip(names, (0, 1), strict=True))
     assert here() == []
     assert {path.name for path in Path(store).iterdir()} == {".lock", "search.db", "optuna.db", "sweeps"}
+    _, out, _ = ns("sweep", "--store", store, *arguments)
+    lines = [f"sweep:  {name} (seed={seed})" for seed, name in enumerate(names)]
+    assert [line for line in out.splitlines() if line.startswith("sweep:  ")] == lines
     assert ns("status", "--store", store)[0] == 0
 
 

@@ -16,6 +16,8 @@ from noise_search import cli
 from noise_search.cli.looking import _is_loopback
 from noise_search.tracking.serving import links_to
 
+STARTING = "starting MLflow's server, which takes some seconds; its address follows"
+
 
 def started(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     call = command("ui", *arguments, "--store", str(tracked_store()))
@@ -44,10 +46,13 @@ def test_the_ui_tells_where_it_is_once_it_answers_and_ctrl_c_ends_all_of_it(tmp_
 def test_the_ui_without_a_name_links_to_all_experiments_and_ends_with_its_terminal(tmp_path: Path) -> None:
     with started(cwd=tmp_path) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
+        starting = process.stderr.readline()
         first, last = process.stdout.readline(), process.stdout.readline()
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=60)
     assert (process.returncode, servers_of(tracked_store())) == (0, {})
+    assert starting == STARTING + "\n"  # at once, not only to a terminal
     assert first.startswith("MLflow: http://127.0.0.1:")
     assert first.endswith("/#/experiments\n")
     assert last == "Ctrl-C ends it\n"
@@ -87,8 +92,9 @@ def test_a_mistake_is_one_line_before_anything_starts(
 ) -> None:
     assert cli.main(["ui", *arguments, "--store", str(finished_store())]) == 2
     said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert said.err.startswith(message)
+    (mistake,) = (line for line in said.err.splitlines() if line != STARTING)
+    assert said.out == ""
+    assert mistake.startswith(message)
 
 
 @pytest.mark.parametrize("port", ["in use", "-1", "70000"])
@@ -102,8 +108,9 @@ def test_a_port_that_cannot_be_had_is_refused(
         number = str(taken.getsockname()[1]) if port == "in use" else port
         assert cli.main(["ui", NAME, "--port", number, "--store", str(tracked_store())]) == 2
     said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert said.err.startswith(f"ui: expected an address and port to listen at, got 127.0.0.1:{number} (")
+    (mistake,) = (line for line in said.err.splitlines() if line != STARTING)
+    assert said.out == ""
+    assert mistake.startswith(f"ui: expected an address and port to listen at, got 127.0.0.1:{number} (")
 
 
 def _not_refused() -> None:

@@ -114,6 +114,13 @@ def test_more_threads_than_cores_are_warned_of() -> None:
     assert (check.state, check.advice.partition(",")[0]) == ("warn", f"set OMP_NUM_THREADS={available_cores()}")
 
 
+def test_data_of_files_that_are_not_there_are_absent_which_is_no_failure_with_what_to_do() -> None:
+    check = checks()["data fashion_mnist"]
+    assert (check.state, check.found) == ("absent", "none of its 4 files in data/fashion-mnist")
+    assert check.advice.startswith("only data=fashion_mnist needs them: put there the four files that github.com/")
+    assert check.advice.endswith("or name their folder with data.root=FOLDER")
+
+
 def test_files_of_a_data_set_that_are_not_the_published_ones_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path.cwd() / "fashion-mnist"
     folder.mkdir()

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
-from noise_search.config import check, collect, compose, config_folder
+from noise_search.config import Collected, check, collect, compose, config_folder
 from noise_search.corruptions.suites import HELD_OUT
 from noise_search.errors import CallerError
 
@@ -189,15 +189,15 @@ def test_a_mistake_does_not_spoil_the_next_call() -> None:
 
 
 def test_a_command_line_gives_the_configuration_that_composing_gives() -> None:
-    assert collect(["budget.trials=3", "model=mlp"], "noise-search sweep") == [
-        compose(["budget.trials=3", "model=mlp"])
-    ]
+    expected = Collected(compose(["budget.trials=3", "model=mlp"]), ())
+    assert collect(["budget.trials=3", "model=mlp"], "noise-search sweep") == [expected]
 
 
 def test_a_multirun_gives_one_configuration_for_each_combination() -> None:
-    configs = collect(["-m", "seed=0,1", "model=mlp,cnn"], "noise-search sweep")
-    found = [(config["seed"], config["model"]["name"]) for config in configs]
-    assert found == [(0, "mlp"), (0, "cnn"), (1, "mlp"), (1, "cnn")]
+    found = collect(["-m", "seed=0,1", "budget.trials=3", "model=mlp,cnn"], "noise-search sweep")
+    made = [(one.config["seed"], one.config["model"]["name"]) for one in found]
+    assert made == [(0, "mlp"), (0, "cnn"), (1, "mlp"), (1, "cnn")]
+    assert [one.overrides for one in found] == [(f"seed={seed}", f"model={model}") for seed, model in made]
 
 
 def test_asking_for_the_configuration_prints_it_and_gives_none(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,8 +208,8 @@ def test_asking_for_the_configuration_prints_it_and_gives_none(capsys: pytest.Ca
 def test_a_folder_on_the_command_line_adds_choices(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "tiny.yaml").write_text(yaml.safe_dump({"name": "mlp", "hidden": [4]}))
-    (config,) = collect(["--config-dir", str(tmp_path), "model=tiny"], "noise-search sweep")
-    assert config["model"]["hidden"] == [4]
+    (found,) = collect(["--config-dir", str(tmp_path), "model=tiny"], "noise-search sweep")
+    assert found.config["model"]["hidden"] == [4]
 
 
 @pytest.mark.parametrize("arguments", [["--config-dir", "{folder}", "model=tiny"], []])

@@ -34,7 +34,7 @@ def test_every_shipped_model_has_a_file_that_names_each_of_its_parameters() -> N
 def test_a_model_of_ones_own_takes_the_place_of_the_shipped_one() -> None:
     config = compose([OWN])
     assert config["model"] == {"_target_": "own_models.Net", "width": 6}
-    assert collect([OWN, "seed=1"], "noise-search sweep")[0]["model"] == config["model"]
+    assert collect([OWN, "seed=1"], "noise-search sweep")[0].config["model"] == config["model"]
     assert build(config).model == ModelSpec("Net", {"width": 6}, "own_models.Net", normalise=True)
 
 

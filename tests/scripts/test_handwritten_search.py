@@ -75,7 +75,7 @@ def test_both_sides_have_the_same_accuracies_at_three_policies(script: ModuleTyp
     results, _ = run_job(Job(members, 0, spec.train.epochs), make_workbench(setup, dtype=torch.float64))
     task = script.load_task([], torch.float64)
     for parameters, result in zip(POLICIES.values(), results, strict=True):
-        last, cells, history = trained_by_hand(script, task, parameters, script.shared_draws(spec.seed))
+        last, cells, history = trained_by_hand(script, task, parameters, script.DRAWS["shared"](spec.seed))
         assert cells == result.cells
         assert last == pytest.approx(without_epoch(result.history[-1]) | dict(result.scores))
         expected = [pytest.approx(without_epoch(row)) for row in result.history[:-1]]

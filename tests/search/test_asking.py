@@ -192,6 +192,23 @@ def test_random_policies_differ_from_each_other() -> None:
     assert len(texts) > 15
 
 
+def test_random_policies_have_noise_wherever_the_space_can_give_any() -> None:
+    sometimes = only_inputs(noise={"choices": ["none", "gaussian"]}, magnitude={"choices": [0.0, 0.1]})
+    drawn = random_policies(sometimes, 40, seed=0)
+    assert {term.magnitude for policy in drawn for term in policy.terms} == {0.1}
+    assert all(policy.terms for policy in drawn)
+    assert drawn == random_policies(sometimes, 40, seed=0)
+
+
+def test_random_policies_of_a_space_without_noise_have_none() -> None:
+    never = only_inputs(noise={"choices": ["none", "gaussian"]}, magnitude=0.0)
+    assert all(term.magnitude == 0.0 for policy in random_policies(never, 3, seed=0) for term in policy.terms)
+
+
+def only_inputs(**inputs: object) -> Space:
+    return parse_space({"terms": {"inputs": inputs}}, modality="images", epochs=2)
+
+
 # --- samplers and objectives ---
 
 FLAT = parse_space(

@@ -55,11 +55,35 @@ def test_a_magnitude_out_of_range_is_refused() -> None:
         parameters_of(space, Policy((Term("inputs", "gaussian", 0.3, 0.5),)))
 
 
-def test_what_the_space_holds_fixed_otherwise_is_refused() -> None:
-    space = only(FIXED)
-    gated = Policy((Term("inputs", "gaussian", 0.1, 0.5, schedule=Schedule("constant", every=Gate(2, 0.5))),))
-    with pytest.raises(CallerError, match="expected a policy of the space"):
-        parameters_of(space, gated)
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        (
+            [Term("inputs", "gaussian", 0.3, 0.5)],
+            "inputs.gaussian.magnitude: expected 0.1, as the space has it, got 0.3",
+        ),
+        (
+            [Term("inputs", "gaussian", 0.1, 0.6)],
+            "inputs.gaussian.fraction: expected 0.5, as the space has it, got 0.6",
+        ),
+        (
+            [Term("inputs", "speckle", 0.1, 0.5)],
+            "inputs.noise: expected 'gaussian', as the space has it, got 'speckle'",
+        ),
+        (
+            [Term("inputs", "gaussian", 0.1, 0.5), Term("weights", "relative", 0.1)],
+            "weights.noise: expected 'none', as the space has it, got 'relative'",
+        ),
+        (
+            [Term("inputs", "gaussian", 0.1, 0.5, schedule=Schedule("constant", every=Gate(2, 0.5)))],
+            "inputs.gaussian.every.cycles: expected 'none', as the space has it, got 2",
+        ),
+    ],
+)
+def test_what_the_space_holds_fixed_otherwise_is_named_and_nothing_else(terms: list[Term], message: str) -> None:
+    with pytest.raises(CallerError) as caught:
+        parameters_of(only(FIXED), Policy(tuple(terms)))
+    assert caught.value.mistakes == (f"{message}; widen the space, or leave the card out",)
 
 
 def test_cards_that_do_not_fit_are_named_all_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""How far the best trial of a search is ahead of the best control, and what a lead must be to say anything.
+
+Accuracies are counts of samples, and those of two models on the same samples differ by chance. As if the two were
+independent, the standard error of a difference between scores of about s on n samples is sqrt(2 s (1 - s) / n); models
+that are right about the same samples have less. Neither holds what another seed changes, nor that the best of many
+trials is the luckiest of them: a lead under this says nothing, one above it little. `confirm` measures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from noise_search.metrics import unpacked
+from noise_search.search.board import NO_NOISE_CONTROL
+from noise_search.search.fronts import FrontRow
+from noise_search.store import Store, SweepRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Of the best trial over the best control.
+
+    Args:
+        control: Name of the control.
+        score: Of the control.
+        by: Score of the trial minus that; under 0 where the control is ahead.
+        error: Standard error that a difference between two such scores has at most, from the samples alone.
+        samples: Of the validation split, up to seven too many.
+    """
+
+    control: str
+    score: float
+    by: float
+    error: float
+    samples: int
+
+
+def lead(store: Store, sweep: SweepRecord, rows: Sequence[FrontRow]) -> Lead | None:
+    """Lead of a sweep so far; None before a trial and a control are complete.
+
+    Args:
+        store: Open.
+        sweep: In it.
+        rows: From `fronts.front_rows`.
+    """
+    controls = [row for row in rows if row.control and row.state == "complete" and not row.over_constraint]
+    trials = [row.score for row in rows if row.on_front]
+    samples = _samples(store, sweep)
+    if not (controls and trials and samples):
+        return None
+    best = max(controls, key=lambda row: row.score)
+    error = math.sqrt(2 * best.score * (1 - best.score) / samples)
+    return Lead(str(best.control), best.score, max(trials) - best.score, error, samples)
+
+
+def _samples(store: Store, sweep: SweepRecord) -> int:
+    """Of the validation split, as the no-noise control was scored on them."""
+    ids = [member.id for member in store.members(sweep.id) if member.control == NO_NOISE_CONTROL]
+    found = [text for row in store.results(sweep.id, member_ids=ids) for text in row.correct.values()]
+    return max((len(unpacked(text)) for text in found), default=0)

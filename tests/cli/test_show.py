@@ -1,0 +1,70 @@
+"""What the command line says of a sweep at its end and later."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cli_runs import Run
+from sweep_examples import NAME, TINY, finished_store
+
+from noise_search.store import locate, open_store
+
+NO_DIFFERENCE = "The shape of the schedule made no difference beyond noise (90 % of shuffles show as much)."
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Store with the tiny sweep, to be changed."""
+    return shutil.copytree(finished_store(), tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("chance_of_magnitude", "said"),
+    [
+        (0.05, "magnitude 6 % (5 % of shuffles show as much); no more than chance: schedule"),
+        (0.5, "no more than chance: magnitude, schedule"),
+    ],
+)
+def test_shares_of_importance_are_shown_of_what_is_beyond_chance_alone(
+    chance_of_magnitude: float, said: str, ns: Run, copied: Path
+) -> None:
+    chance = {"magnitude": chance_of_magnitude, "schedule": 0.9}
+    found = {"trials": 20, "shares": {"magnitude": 0.06, "schedule": 0.94}, "chance": chance, "sentence": NO_DIFFERENCE}
+    with open_store(locate(copied), create=False) as store, store.take_lease(store.sweep(NAME).id) as writer:
+        writer.finish_sweep("complete", [], importance=found)
+    _, out, _ = ns("status", NAME, "--store", str(copied))
+    assert out.splitlines()[-2:] == [f"importance for the score: {said}", NO_DIFFERENCE]
+
+
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [
+        (0.803, "control no_noise scores 0.800, 0.003 less: with 1 seed on about 360 samples such a difference has "),
+        (0.8, "control no_noise scores 0.800: no trial beats it; search on, or take the control"),
+        (0.9, None),  # three standard errors
+    ],
+)
+def test_a_lead_over_the_best_control_that_chance_could_make_is_warned_of(
+    score: float, said: str | None, ns: Run, copied: Path
+) -> None:
+    set_score(copied, "number IS NULL", 0.8)
+    set_score(copied, "control IS NULL", score)
+    for arguments in (("status", NAME), ("sweep", *TINY)):
+        _, out, _ = ns(*arguments, "--store", str(copied))
+        lines = [line for line in out.splitlines() if line.startswith("control ")]
+        assert [line.startswith(said or "nothing") for line in lines] == [True] * (said is not None)
+        if score == 0.803:
+            assert lines[0].endswith(f"so this lead says nothing; fresh seeds tell: noise-search confirm {NAME}")
+
+
+def set_score(folder: Path, of_members: str, score: float) -> None:
+    """Let members of the tiny sweep have a score that they did not reach."""
+    chosen = f"SELECT id FROM members WHERE {of_members}"
+    with closing(sqlite3.connect(folder / "search.db")) as connection, connection:
+        connection.execute(
+            f"UPDATE results SET scores = json_set(scores, '$.score', {score}) WHERE member_id IN ({chosen})"
+        )
