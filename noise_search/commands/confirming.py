@@ -35,7 +35,7 @@ from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, WINNER, Eviden
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.identity import identity_of, refuse_another
 from noise_search.search.opening import drain, modes_of, start_mirror
-from noise_search.search.pick import rule_named
+from noise_search.search.pick import contenders, rule_named
 from noise_search.search.reporting import Silent
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec, TrainSpec
@@ -119,7 +119,7 @@ def plan_confirmation(
 
     Args:
         name: Of the sweep.
-        rule: That picks the winner; see `pick`.
+        rule: That picks the winner; see `pick`. Of `trial=N` that trial alone races, against the others.
         top: Policies of the front, and constant ones, that race in stage 1.
         randoms: Policies drawn at random.
         seeds: Fresh seeds of stage 1.
@@ -143,7 +143,7 @@ def plan_confirmation(
         measured = fixed if measure_seeds is None else measure_seeds
         trials = sweep.budget_trials if constant_trials is None else constant_trials
         _refuse_mistakes(top=top, randoms=randoms, seeds=seeds, measure_seeds=measured, constant_trials=trials)
-        candidates(front_rows(opened, sweep.id), [], spec.space, top=top, randoms=randoms, seed=0)
+        candidates(contenders(opened, sweep.id, rule), [], spec.space, top=top, randoms=randoms, seed=0)
         pace = _seconds_an_epoch(opened, sweep)
     held_out = held_out_suite(spec.data.name, dataset.modality)
     settings = ConfirmSettings(
@@ -221,7 +221,7 @@ def _opened(
         store.take_lease(plan.sweep.id) as writer,
     ):
         record = begin_confirmation(writer, plan.settings.stored())
-        front = front_rows(store, plan.sweep.id)
+        front = contenders(store, plan.sweep.id, plan.settings.rule)
         of_constants = front_rows(store, store.sweep(constants).id) if constants else []
         racers = candidates(
             front,
