@@ -44,7 +44,7 @@ from noise_search.store import ConfirmationRecord, Confirmed, Store, SweepRecord
 CARD_ARMS: Mapping[str, str] = dict(
     zip((WINNER, NO_NOISE, BEST_CONSTANT, RANDOM, BEST_RANDOM, REVERSED, SHUFFLED, AT_MEAN, AT_RMS), ARMS, strict=True)
 )
-_DIGITS = 4
+_DIGITS = 6
 Numbers = dict[str, float]
 
 

@@ -94,7 +94,7 @@ def test_a_confirmed_trial_is_another_card_than_the_same_trial_as_it_was_searche
     assert after.card.evidence is not None
     assert after.card.evidence["kind"] == "confirmed"
     winner = outcome.evidence.means["winner"]["robust"]
-    assert after.card.evidence["arms"]["winner"]["robust"]["mean"] == round(winner, 4)
+    assert after.card.evidence["arms"]["winner"]["robust"]["mean"] == round(winner, 6)
     assert [(one["kind"], one["confirmation"]) for one in cards(store=plain)] == [("searched", None), ("confirmed", 1)]
 
 

@@ -107,7 +107,7 @@ def test_searched_scores_are_those_of_the_trial_on_validation_and_stand_nowhere_
         "test_reads": 0,
         "arms": {
             "winner": {
-                name: {"mean": round(getattr(row, name), 4)}
+                name: {"mean": round(getattr(row, name), 6)}
                 for name in ("clean", "robust", "worst_family", "robust_weights")
             }
         },
@@ -136,7 +136,7 @@ def test_scores_of_arms_are_those_that_confirming_printed() -> None:
     for arm, means in confirmed_store()[1].evidence.means.items():
         scores = found["arms"][CARD_ARMS[arm]]
         for name, mean in means.items():
-            assert scores[name]["mean"] == pytest.approx(mean, abs=1e-4)
+            assert scores[name]["mean"] == pytest.approx(mean, abs=1e-6)
         for numbers in scores.values():
             assert numbers["low"] <= numbers["mean"] <= numbers["high"]
 
@@ -161,7 +161,7 @@ def test_robust_accuracy_is_split_into_families_that_were_in_training_and_others
     for name, families in (("robust", every), ("robust_seen", every & seen), ("robust_unseen", every - seen)):
         assert (name in scores) == bool(families)
         if families:
-            assert scores[name]["mean"] == pytest.approx(mean(families), abs=1e-4)
+            assert scores[name]["mean"] == pytest.approx(mean(families), abs=1e-6)
 
 
 def test_intervals_of_means_over_samples_are_over_seeds_and_samples_the_others_over_seeds() -> None:
@@ -170,16 +170,16 @@ def test_intervals_of_means_over_samples_are_over_seeds_and_samples_the_others_o
     items, scores = item_scores(own, yard_of(trainings)), found["arms"]["winner"]
     for name, layout in (("clean", items.clean), ("robust", items.robust.mean(axis=1))):
         expected = paired_difference(layout)
-        assert scores[name]["high"] - scores[name]["low"] == pytest.approx(expected.high - expected.low, abs=2e-4)
+        assert scores[name]["high"] - scores[name]["low"] == pytest.approx(expected.high - expected.low, abs=2e-6)
     for name in ("worst_family", "robust_weights"):
         half = T_OF_TWO * stdev(one.scores[name] for one in own) / 2**0.5
-        assert scores[name]["high"] - scores[name]["mean"] == pytest.approx(half, abs=2e-4)
+        assert scores[name]["high"] - scores[name]["mean"] == pytest.approx(half, abs=2e-6)
 
 
 def test_the_random_arm_is_the_mean_of_its_policies() -> None:
     found, trainings = confirmed_card()
     own = [one.scores["worst_family"] for one in trainings if one.arm.startswith("random ")]
-    assert found["arms"]["random"]["worst_family"]["mean"] == pytest.approx(np.mean(own), abs=1e-4)
+    assert found["arms"]["random"]["worst_family"]["mean"] == pytest.approx(np.mean(own), abs=1e-6)
 
 
 def test_gains_are_the_differences_that_confirming_printed() -> None:
@@ -188,16 +188,16 @@ def test_gains_are_the_differences_that_confirming_printed() -> None:
     for one in said.against:
         gain = found["gains"][CARD_ARMS[one.arm]]
         assert gain["robust"] == {
-            "mean": round(one.robust.mean, 4),
-            "low": round(one.robust.low, 4),
-            "high": round(one.robust.high, 4),
-            "p_value": round(one.p_adjusted, 4),
+            "mean": round(one.robust.mean, 6),
+            "low": round(one.robust.low, 6),
+            "high": round(one.robust.high, 6),
+            "p_value": round(one.p_adjusted, 6),
         }
-        assert gain["clean"]["mean"] == round(one.clean.mean, 4)
+        assert gain["clean"]["mean"] == round(one.clean.mean, 6)
         assert set(gain) <= set(SCORES)
     assert found["gains"]["search"]["robust"] == found["gains"]["best_random"]["robust"]
     if said.scheduling is not None:
-        assert found["gains"]["scheduling"]["robust"]["mean"] == round(said.scheduling.mean, 4)
+        assert found["gains"]["scheduling"]["robust"]["mean"] == round(said.scheduling.mean, 6)
     assert ("scheduling" in found["gains"]) == (said.scheduling is not None)
 
 
