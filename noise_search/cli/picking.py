@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 RULES = "best, knee, min-clean=X, max-drop=X, weight=W or trial=N"
 _DIGEST = 12  # digits of it that are shown
+_RIVALS = ("no_noise", "best_constant")  # that a winner is worth nothing without beating
 
 
 def add_pick(command: AddCommand) -> None:
@@ -100,9 +101,13 @@ def _numbers(outcome: PickOutcome) -> str:
     if outcome.confirmation is None:
         return f"{said} (searched on validation: optimistic)"
     where = f"on test, suite {found['suite']['name']}, {len(found['seeds'])} seeds, confirmation {outcome.confirmation}"
-    gain = found["gains"]["no_noise"]["robust"]
-    points = f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}] points"
-    return f"{said} (confirmed {where})\nagainst no noise: robust {points}, p {gain['p_value']:.3f}"
+    against = [_gain(arm, found["gains"][arm]["robust"]) for arm in _RIVALS if arm in found["gains"]]
+    return "\n".join([f"{said} (confirmed {where})", *against])
+
+
+def _gain(arm: str, found: Mapping[str, float]) -> str:
+    mean, low, high = (f"{100 * found[name]:+.1f}" for name in ("mean", "low", "high"))
+    return f"against {arm.replace('_', ' ')}: robust {mean} [{low}, {high}] points, p {found['p_value']:.3f}"
 
 
 def _score(numbers: Mapping[str, float]) -> str:

@@ -232,7 +232,7 @@ def _gain(one: Comparison) -> dict[str, Numbers]:
         "robust_seen": one.seen,
         "robust_unseen": one.unseen,
     }
-    robust_gain = {"robust": _difference(one.robust) | {"p_value": round(one.p_adjusted, _DIGITS)}}
+    robust_gain = {"robust": _difference(one.robust) | {"p_value": float(f"{one.p_adjusted:.3g}")}}
     return robust_gain | {name: _difference(part) for name, part in parts.items() if part is not None}
 
 

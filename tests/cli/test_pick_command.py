@@ -51,7 +51,9 @@ def test_a_confirmed_pick_shows_what_was_measured(ns: Run, tmp_path: Path) -> No
     assert errors[0].endswith("(confirmed on test, suite digits_held_out, 2 seeds, confirmation 1)")
     gain = outcome.evidence.over("no noise").robust
     assert errors[1].startswith(f"against no noise: robust {100 * gain.mean:+.1f} [")
-    assert errors[2:] == [f"registered as {NAME} version 1"]
+    rival = outcome.evidence.over("best constant").robust
+    assert errors[2].startswith(f"against best constant: robust {100 * rival.mean:+.1f} [")
+    assert errors[3:] == [f"registered as {NAME} version 1"]
 
 
 def test_cards_are_listed_and_written_out_again(ns: Run, store: Path) -> None:
