@@ -98,6 +98,14 @@ def finished_store() -> Path:
 
 
 @cache
+def picking_store() -> Path:
+    """Store with the tiny sweep, for tests that pick from it, which registers cards there and changes nothing else."""
+    folder = _temporary_folder()
+    shutil.copytree(finished_store(), folder, dirs_exist_ok=True)
+    return folder
+
+
+@cache
 def tracked_store() -> Path:
     """Store with the tiny sweep and its MLflow mirror; to be read only."""
     folder = _temporary_folder()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from policy_strategies import policies
-from sweep_examples import NAME, finished_store
+from sweep_examples import NAME, finished_store, picking_store
 from wrong_cards import BAD_CARDS, BEYOND_A_SCHEMA, GAUSSIAN
 
 from noise_search.commands import pick, sweep_files
@@ -114,7 +114,7 @@ def test_every_card_that_is_written_is_sound_by_the_schema(policy: Policy, evide
 
 @pytest.mark.parametrize("rule", ["best", "knee"])
 def test_the_card_that_pick_writes_is_sound_by_the_schema(rule: str, tmp_path: Path) -> None:
-    pick(NAME, rule=rule, output=tmp_path / "card.yaml", store=finished_store())
+    pick(NAME, rule=rule, output=tmp_path / "card.yaml", store=picking_store())
     assert mistakes_by_schema(yaml.safe_load((tmp_path / "card.yaml").read_text(encoding="utf-8"))) == []
 
 

@@ -17,11 +17,12 @@ from sweep_examples import (
     drive,
     findings,
     finished_store,
+    picking_store,
     record,
 )
 
 import noise_search
-from noise_search.commands import front, pick, status, statuses, sweep, sweep_files
+from noise_search.commands import cards, front, pick, status, statuses, sweep, sweep_files
 from noise_search.errors import CallerError
 from noise_search.policy import load_card, policy_from_list
 from noise_search.search.fronts import complete_rows
@@ -133,10 +134,10 @@ def test_an_interrupted_sweep_has_its_files_from_the_first_complete_trial_on(tmp
 
 @pytest.mark.parametrize("rule", ["best", "knee", "min-clean=0"])
 def test_a_picked_card_is_written_where_it_is_asked_for(rule: str, tmp_path: Path) -> None:
-    row, card = pick(NAME, rule=rule, output=tmp_path / "card.yaml", store=finished_store())
-    assert row.on_front
-    assert card.context["rule"] == rule
-    assert load_card(tmp_path / "card.yaml") == card
+    outcome = pick(NAME, rule=rule, output=tmp_path / "card.yaml", store=picking_store())
+    assert outcome.row.on_front
+    assert outcome.card.context["rule"] == rule
+    assert load_card(tmp_path / "card.yaml") == outcome.card
     assert [path.name for path in tmp_path.iterdir()] == ["card.yaml"]
 
 
@@ -148,14 +149,14 @@ def test_a_card_that_cannot_be_written_is_the_callers_mistake(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("call", [status, front, pick])
+@pytest.mark.parametrize("call", [status, front, pick, cards])
 def test_an_unknown_name_is_refused_with_the_nearest(call: object) -> None:
     assert callable(call)
     with pytest.raises(CallerError, match=r"sweep: expected one of \['tiny'\], got 'tinny'; did you mean 'tiny'\?"):
         call("tinny", store=finished_store())
 
 
-@pytest.mark.parametrize("call", [status, front, pick])
+@pytest.mark.parametrize("call", [status, front, pick, cards])
 def test_a_missing_store_is_refused_and_not_made(call: object, tmp_path: Path) -> None:
     assert callable(call)
     with pytest.raises(CallerError, match="store: expected a store, found none at"):
@@ -169,7 +170,7 @@ def test_reading_changes_no_file(tmp_path: Path) -> None:
     statuses(store=tmp_path)
     status(NAME, store=tmp_path)
     front(NAME, store=tmp_path)
-    pick(NAME, store=tmp_path)
+    cards(NAME, store=tmp_path)
     assert contents(tmp_path) == before
 
 

@@ -18,6 +18,7 @@ from noise_search import __version__
 from noise_search.cli.confirming import add_confirm
 from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
+from noise_search.cli.picking import add_cards, add_pick
 from noise_search.cli.removing import add_rm
 from noise_search.cli.running import (
     BROKEN_PIPE,
@@ -129,10 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("name", nargs="?", metavar="NAME")
     front = command("front", _front, "the front of a sweep and every control")
     front.add_argument("name", metavar="NAME")
-    pick = command("pick", _pick, "pick a trial of the front and print or write its policy card")
-    pick.add_argument("name", metavar="NAME")
-    pick.add_argument("--rule", default="best", metavar="RULE", help="best (default), knee, or min-clean=X")
-    pick.add_argument("-o", "--output", metavar="CARD.yaml", help="file to write")
+    add_pick(command)
+    add_cards(command)
     add_confirm(command)
     add_train(command)
     add_ui(command)
@@ -225,28 +224,6 @@ def _front(options: argparse.Namespace, _: Sequence[str]) -> int:
 
     rows = commands.front(options.name, store=options.store)
     print_json([row_json(row) for row in rows]) if options.json else print_front(rows)
-    return DONE
-
-
-def _pick(options: argparse.Namespace, _: Sequence[str]) -> int:
-    import yaml
-
-    from noise_search import commands
-    from noise_search.policy import card_to_mapping
-
-    row, card = commands.pick(options.name, rule=options.rule, output=options.output, store=options.store)
-    if options.json:
-        print_json({"picked": row_json(row), "card": card_to_mapping(card)})
-        return DONE
-    if options.output is None:
-        print(yaml.safe_dump(card_to_mapping(card), sort_keys=False), end="")
-    else:
-        print(f"wrote {options.output}")
-    print(
-        f"trial {row.trial} by {options.rule}: clean {row.clean:.3f}, robust {row.robust:.3f} "
-        "(searched on validation: optimistic)",
-        file=sys.stderr,
-    )
     return DONE
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from noise_search.commands.confirming import ConfirmOutcome, ConfirmPlan, confirm, plan_confirmation, run_confirmation
 from noise_search.commands.diagnosis import Check, doctor
 from noise_search.commands.looking import Pages, ui
-from noise_search.commands.picking import pick
+from noise_search.commands.picking import PickOutcome, pick
 from noise_search.commands.places import DEFAULT_STORE, store_location
 from noise_search.commands.previewing import Preview, preview, preview_of
 from noise_search.commands.reading import front, listing, status, statuses
+from noise_search.commands.registered import cards, registered_card
 from noise_search.commands.removing import Removal, rm
 from noise_search.commands.stopping import Stopped, stop
 from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
@@ -21,6 +22,7 @@ __all__ = [
     "ConfirmOutcome",
     "ConfirmPlan",
     "Pages",
+    "PickOutcome",
     "Preview",
     "Removal",
     "Silent",
@@ -28,6 +30,7 @@ __all__ = [
     "SweepOutcome",
     "TrainOutcome",
     "Trained",
+    "cards",
     "confirm",
     "doctor",
     "front",
@@ -36,6 +39,7 @@ __all__ = [
     "plan_confirmation",
     "preview",
     "preview_of",
+    "registered_card",
     "rm",
     "run_confirmation",
     "run_sweep",

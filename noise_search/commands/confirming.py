@@ -15,13 +15,13 @@ from noise_search.commands.places import store_location
 from noise_search.commands.sweeping import run_sweep
 from noise_search.config import build
 from noise_search.config.held_out import held_out_suite
-from noise_search.corruptions.suites import Suite, families
+from noise_search.corruptions.suites import Suite
 from noise_search.data import Dataset
 from noise_search.errors import CallerError, raise_if_any
 from noise_search.execute import Executor, InlineExecutor
-from noise_search.policy import Policy, policy_from_list
 from noise_search.search.choosing import Candidate, candidates
 from noise_search.search.confirm_mirroring import confirmation_entries
+from noise_search.search.confirmed import evidence_of
 from noise_search.search.confirming import (
     CHOOSE,
     MEASURE,
@@ -31,20 +31,11 @@ from noise_search.search.confirming import (
     run_measuring,
 )
 from noise_search.search.driver import Reporter
-from noise_search.search.evidence import (
-    BEST_CONSTANT,
-    BEST_RANDOM,
-    NO_NOISE,
-    WINNER,
-    Evidence,
-    Yard,
-    evidence,
-    seen_families,
-)
+from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, WINNER, Evidence
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.identity import identity_of, refuse_another
 from noise_search.search.opening import drain, modes_of, start_mirror
-from noise_search.search.pick import rule_named
+from noise_search.search.pick import contenders, rule_named
 from noise_search.search.reporting import Silent
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec, TrainSpec
@@ -128,7 +119,7 @@ def plan_confirmation(
 
     Args:
         name: Of the sweep.
-        rule: That picks the winner; see `pick`.
+        rule: That picks the winner; see `pick`. Of `trial=N` that trial alone races, against the others.
         top: Policies of the front, and constant ones, that race in stage 1.
         randoms: Policies drawn at random.
         seeds: Fresh seeds of stage 1.
@@ -152,7 +143,7 @@ def plan_confirmation(
         measured = fixed if measure_seeds is None else measure_seeds
         trials = sweep.budget_trials if constant_trials is None else constant_trials
         _refuse_mistakes(top=top, randoms=randoms, seeds=seeds, measure_seeds=measured, constant_trials=trials)
-        candidates(front_rows(opened, sweep.id), [], spec.space, top=top, randoms=randoms, seed=0)
+        candidates(contenders(opened, sweep.id, rule), [], spec.space, top=top, randoms=randoms, seed=0)
         pace = _seconds_an_epoch(opened, sweep)
     held_out = held_out_suite(spec.data.name, dataset.modality)
     settings = ConfirmSettings(
@@ -230,7 +221,7 @@ def _opened(
         store.take_lease(plan.sweep.id) as writer,
     ):
         record = begin_confirmation(writer, plan.settings.stored())
-        front = front_rows(store, plan.sweep.id)
+        front = contenders(store, plan.sweep.id, plan.settings.rule)
         of_constants = front_rows(store, store.sweep(constants).id) if constants else []
         racers = candidates(
             front,
@@ -267,11 +258,7 @@ def _scored_last(train: TrainSpec) -> TrainSpec:
 def _outcome(plan: ConfirmPlan, confirmation: Confirmation, *, changed: bool) -> ConfirmOutcome:
     choice: Mapping[str, Any] | None = confirmation.record.choice
     assert choice is not None
-    measured = [one for one in confirmation.trainings.values() if one.stage == MEASURE]
-    best = choice["chosen"][BEST_RANDOM]  # trained once, among the random ones
-    measured += [replace(one, arm=BEST_RANDOM) for one in measured if one.arm == best]
-    winner = policy_from_list(next(one.policy for one in measured if one.arm == WINNER))
-    found = evidence(measured, _yard(plan, winner))
+    found = evidence_of(confirmation.store, confirmation.record)
     record = finish_confirmation(confirmation.writer, confirmation.record.id, _entries(plan, confirmation, found))
     return ConfirmOutcome(
         plan.sweep.name, record.number, plan.held_out.name, plan.settings.stored(), choice, found, changed
@@ -284,13 +271,6 @@ def _entries(plan: ConfirmPlan, confirmation: Confirmation, found: Evidence) -> 
         return []
     trainings = list(confirmation.trainings.values())
     return confirmation_entries(plan.spec, plan.sweep, confirmation.record, trainings, found)
-
-
-def _yard(plan: ConfirmPlan, winner: Policy) -> Yard:
-    cells: dict[str, int] = dict.fromkeys(families(plan.held_out), 0)
-    for kind in plan.held_out.kinds:
-        cells[kind.family] += len(kind.strengths)
-    return Yard(plan.dataset.classes, len(plan.dataset.test), cells, seen_families(winner))
 
 
 def _refuse_running(store: Store, sweep: SweepRecord) -> None:

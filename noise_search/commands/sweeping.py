@@ -12,16 +12,17 @@ from noise_search.corruptions.suites import uncalibrated
 from noise_search.data import forget_loaded
 from noise_search.policy import save_card
 from noise_search.report.figures import sweep_page
+from noise_search.search.cards import make_card
 from noise_search.search.driver import Reporter, drive
 from noise_search.search.fronts import FrontRow, complete_rows, front_rows
 from noise_search.search.importance import Importance, importance_in
 from noise_search.search.leads import Lead, lead
 from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
-from noise_search.search.pick import make_card, pick_row
+from noise_search.search.pick import pick_row
 from noise_search.search.progress import STORED, left, progress, state_reached
 from noise_search.search.reporting import Silent
-from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
+from noise_search.store import Location, OutboxEntry, Store, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
 
 
@@ -133,7 +134,7 @@ def _close(opened: OpenSweep, location: Location, state: str) -> None:
     rows = complete_rows(opened.store, opened.sweep.id)
     files: dict[str, Path] = {}
     try:
-        files = _write_files(opened.sweep, rows, location)
+        files = _write_files(opened.store, opened.sweep, rows, location)
     except BaseException:
         state = "failed"
         raise
@@ -175,14 +176,14 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
     return {"trials": float(counts["complete"])} | best | {key: float(n) for key, n in others.items() if n}
 
 
-def _write_files(record: SweepRecord, rows: Sequence[FrontRow], location: Location) -> dict[str, Path]:
+def _write_files(store: Store, record: SweepRecord, rows: Sequence[FrontRow], location: Location) -> dict[str, Path]:
     """Card and figure of a sweep, for people and for the mirror; nothing before the first complete trial."""
     if not any(row.on_front for row in rows):
         return {}
     paths = sweep_files(record.name, location)
     paths["card"].parent.mkdir(parents=True, exist_ok=True)
     picked = pick_row(rows, "best")
-    save_card(make_card(record, picked, "best"), paths["card"])
+    save_card(make_card(store, record, picked, "best"), paths["card"])
     sweep_page(record.name, rows, picked, paths["figure"])
     return paths
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
-import noise_search
 from noise_search.config import build, card_base, compose
 from noise_search.data import Dataset, forget_loaded
 from noise_search.errors import CallerError
@@ -26,8 +22,8 @@ from noise_search.search.reporting import Silent
 from noise_search.spec import SweepSpec
 from noise_search.training import Job, Member, Result, Workbench, load_dataset, provisional_workbench, run_job
 from noise_search.training.modes import resolve_modes
-from noise_search.training.state import State
 from noise_search.training.threads import cpu_threads
+from noise_search.training.weights import weights_file
 
 CARD, CONTROL = "card", NO_NOISE_CONTROL
 SHOWN = ("clean", "robust", "worst_family", "score", "robust_weights")
@@ -133,7 +129,7 @@ def run_training(
     if results[0].diverged:
         raise RuntimeError("training diverged: loss or gradient was not finite; no weights were written")
     if output is not None:
-        write_whole(output, _weights(workbench, states[0], card, spec), "weights")
+        write_whole(output, weights_file(workbench, states[0], card.policy, spec), "weights")
     outcome = _outcome(spec, workbench, results, _notes(card, spec, dataset))
     seconds = round(time.monotonic() - started, 1)
     return replace(outcome, seconds=seconds, output=None if output is None else Path(output))
@@ -202,22 +198,3 @@ def _notes(card: Card, spec: SweepSpec, dataset: Dataset) -> tuple[str, ...]:
     if digest not in (None, spec.suite.digest):
         notes.append("this is not the suite that the card was tuned on: scores cannot be compared with the card's")
     return tuple(notes)
-
-
-def _weights(workbench: Workbench, state: State, card: Card, spec: SweepSpec) -> bytes:
-    """Parameters and buffers under the names that the model's own `state_dict` has, with what made them."""
-    model = copy.deepcopy(workbench.model).cpu()
-    with torch.no_grad():
-        for part, values in (("parameters", model.named_parameters()), ("buffers", model.named_buffers())):
-            for name, value in values:
-                value.copy_(state[f"{part}/{name}"])
-    tensors = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
-    facts = {
-        "noise_search": noise_search.__version__,
-        "model": json.dumps(spec.raw["model"]),
-        "data": spec.data.name,
-        "seed": str(spec.seed),
-        "epochs": str(spec.train.epochs),
-        "terms": json.dumps(policy_to_list(card.policy)),
-    }
-    return save(tensors, metadata=facts)

@@ -109,12 +109,25 @@ def save_card(card: Card, path: str | Path) -> None:
         CallerError: When the folder is missing or cannot be written, context or evidence is not what a card may hold,
             or the card would be too large to be loaded again.
     """
-    raise_if_any(_mistakes({"context": card.context, "evidence": card.evidence}, str(path)))
-    text = _yaml_text(card_to_mapping(card), f"{path}: context")
+    write_whole(path, card_text(card, str(path)), "card")
+
+
+def card_text(card: Card, where: str = "card") -> bytes:
+    """The file of a card.
+
+    Args:
+        card: Of it.
+        where: Begins each message.
+
+    Raises:
+        CallerError: When context or evidence is not what a card may hold, or the card would be too large to be loaded.
+    """
+    raise_if_any(_mistakes({"context": card.context, "evidence": card.evidence}, where))
+    text = _yaml_text(card_to_mapping(card), f"{where}: context")
     if len(text) > CARD_LIMIT_BYTES:
         expected = f"expected a card of at most {CARD_LIMIT_BYTES} bytes, got {len(text)}"
-        raise CallerError(f"{path}: {expected}; give its tables fewer values, or its context less")
-    write_whole(path, text, "card")
+        raise CallerError(f"{where}: {expected}; give its tables fewer values, or its context less")
+    return text
 
 
 def load_card(path: str | Path) -> Card:
@@ -178,7 +191,7 @@ class _CardLoader(yaml.SafeLoader):
 
 
 class _CardDumper(yaml.SafeDumper):
-    """Safe dumper that writes an object twice where it occurs twice, not as an alias, and lists of numbers in a row."""
+    """Safe dumper that writes an object twice where it occurs twice, not as an alias, and numbers in a row."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
@@ -187,8 +200,14 @@ class _CardDumper(yaml.SafeDumper):
         self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None
     ) -> yaml.SequenceNode:
         entries = list(sequence)
-        numbers = all(isinstance(entry, int | float) for entry in entries)
-        return super().represent_sequence(tag, entries, flow_style=numbers or flow_style)
+        return super().represent_sequence(tag, entries, flow_style=_are_numbers(entries) or flow_style)
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        return super().represent_mapping(tag, mapping, flow_style=_are_numbers(mapping.values()) or flow_style)
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

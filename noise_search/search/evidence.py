@@ -91,7 +91,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class _Arm:
+class ItemScores:
     """Item scores of an arm: robust (seeds, families, items), clean (seeds, items)."""
 
     robust: Items
@@ -112,13 +112,13 @@ def evidence(trainings: Sequence[Confirmed], yard: Yard) -> Evidence:
         trainings: Of every arm, all with the same seeds, at least two.
         yard: What they were scored on.
     """
-    arms = {name: _arm(own, yard) for name, own in _by_arm(trainings).items()}
+    arms = {name: item_scores(own, yard) for name, own in by_arm(trainings).items()}
     others = [name for name in arms if name != WINNER]
     robust = {name: _difference(arms, name, yard, yard.cells) for name in others}
     adjusted = dict(zip(others, holm([robust[name].p_value for name in others]), strict=True))
     against, best = _best_constant(arms)
     return Evidence(
-        means={name: _means(own) for name, own in _by_arm(trainings).items()},
+        means={name: _means(own) for name, own in by_arm(trainings).items()},
         against=tuple(_comparison(arms, name, yard, robust[name], adjusted[name]) for name in others),
         clean=non_inferiority(arms[WINNER].clean - arms[NO_NOISE].clean, CLEAN_MARGIN),
         scheduling=None if best is None else paired_difference(_robust(arms[WINNER]) - _robust(best)),
@@ -126,7 +126,7 @@ def evidence(trainings: Sequence[Confirmed], yard: Yard) -> Evidence:
     )
 
 
-def _by_arm(trainings: Sequence[Confirmed]) -> dict[str, list[Confirmed]]:
+def by_arm(trainings: Sequence[Confirmed]) -> dict[str, list[Confirmed]]:
     """Trainings of each arm by seed; those of random policies are one arm."""
     found: dict[str, list[Confirmed]] = {}
     for one in sorted(trainings, key=lambda one: one.seed):
@@ -138,12 +138,12 @@ def _arm_of(name: str) -> str:
     return RANDOM if name.startswith(f"{RANDOM} ") else name
 
 
-def _arm(own: Sequence[Confirmed], yard: Yard) -> _Arm:
+def item_scores(own: Sequence[Confirmed], yard: Yard) -> ItemScores:
     """Item scores by seed: of several trainings with one seed their mean."""
     seeds = sorted({one.seed for one in own})
     robust = [np.mean([_hits(one, yard) for one in own if one.seed == seed], axis=0) for seed in seeds]
     clean = [np.mean([_clean(one, yard) for one in own if one.seed == seed], axis=0) for seed in seeds]
-    return _Arm(np.stack(robust), np.stack(clean))
+    return ItemScores(np.stack(robust), np.stack(clean))
 
 
 def _hits(one: Confirmed, yard: Yard) -> Items:
@@ -161,12 +161,12 @@ def _above_chance(right: Items, yard: Yard, one: Confirmed) -> Items:
     return np.zeros_like(right) if one.diverged else (right - chance) / (1.0 - chance)
 
 
-def _robust(arm: _Arm) -> Items:
+def _robust(arm: ItemScores) -> Items:
     scores: Items = arm.robust.mean(axis=1)
     return scores
 
 
-def _difference(arms: Mapping[str, _Arm], other: str, yard: Yard, families: Collection[str]) -> PairedDifference:
+def _difference(arms: Mapping[str, ItemScores], other: str, yard: Yard, families: Collection[str]) -> PairedDifference:
     """The winner minus another arm on some families."""
     rows = [index for index, family in enumerate(yard.cells) if family in families]
     layout = arms[WINNER].robust[:, rows].mean(axis=1) - arms[other].robust[:, rows].mean(axis=1)
@@ -174,7 +174,7 @@ def _difference(arms: Mapping[str, _Arm], other: str, yard: Yard, families: Coll
 
 
 def _comparison(
-    arms: Mapping[str, _Arm], other: str, yard: Yard, robust: PairedDifference, p_adjusted: float
+    arms: Mapping[str, ItemScores], other: str, yard: Yard, robust: PairedDifference, p_adjusted: float
 ) -> Comparison:
     unseen = [family for family in yard.cells if family not in yard.seen]
     seen = [family for family in yard.cells if family in yard.seen]
@@ -189,7 +189,7 @@ def _comparison(
     )
 
 
-def _best_constant(arms: Mapping[str, _Arm]) -> tuple[str | None, _Arm | None]:
+def _best_constant(arms: Mapping[str, ItemScores]) -> tuple[str | None, ItemScores | None]:
     """The constant arm with the highest mean, where the winner has a schedule; the comparison is the harder for it."""
     if AT_MEAN not in arms:
         return None, None

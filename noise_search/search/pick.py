@@ -1,125 +1,152 @@
-"""Pick one point of the front, and the card that carries it."""
+"""Rules that pick one trial: from the front by its two accuracies, or any complete one by its number."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass, replace
 
-import torch
-
-import noise_search
-from noise_search.corruptions.suites import uncalibrated
 from noise_search.errors import CallerError, expected_one_of
-from noise_search.policy import Card, policy_from_list
-from noise_search.search.fronts import FrontRow
-from noise_search.seeds import seeds_of
-from noise_search.store import SweepRecord
+from noise_search.search.fronts import FrontRow, complete_rows, front_rows
+from noise_search.store import Store
 
-RULES = ("best", "knee", "min-clean=X")
+RULES = ("best", "knee", "min-clean=X", "max-drop=X", "weight=W", "trial=N")
+_SHOWN = 12  # numbers of trials in a message
+Front = Sequence[FrontRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that was read: its name, and what stands behind the `=`."""
+
+    name: str
+    bound: float = 0.0
+
+
+def rule_named(rule: str) -> Rule:
+    """Read a rule, one of `RULES`.
+
+    Raises:
+        CallerError: For an unknown rule, and a bound that is none.
+
+    >>> rule_named("min-clean=0.90") == rule_named("min-clean=.9")
+    True
+    """
+    name, _, bound = rule.partition("=")
+    if rule in RULES and not bound:
+        return Rule(rule)
+    if name in ("min-clean", "max-drop", "weight") and bound:
+        return Rule(name, _share(name, bound))
+    if name == "trial" and bound:
+        return Rule(name, _number(bound))
+    raise CallerError(expected_one_of("pick rule", RULES, rule))
 
 
 def pick_row(rows: Sequence[FrontRow], rule: str) -> FrontRow:
-    """Row that `rule` picks among the trials on the front.
+    """Row that `rule` picks: `trial=N` among complete trials, any other among those on the front.
 
     Args:
-        rows: As `fronts.front_rows` gives them; controls are passed over.
+        rows: As `fronts.complete_rows` or `fronts.front_rows` give them; controls are passed over.
         rule: `best`: highest score. `knee`: farthest beyond the line between the ends of the front, both axes
-            scaled to it. `min-clean=X`: most robust with clean, accuracy above chance, of at least X.
+            scaled to it. `min-clean=X`: most robust with clean, accuracy above chance, of at least X. `max-drop=X`:
+            highest score with clean minus robust of at most X. `weight=W`: highest W clean + (1 - W) robust.
+            `trial=N`: that one.
 
     Raises:
-        CallerError: For an unknown rule, an empty front, or a bound that no trial meets.
+        CallerError: For an unknown rule, an empty front, a bound that no trial meets, or a trial that is not complete.
     """
-    choose = rule_named(rule)
-    front = [row for row in rows if row.on_front]
+    read = rule_named(rule)
+    trials = [row for row in rows if row.control is None]
+    if read.name == "trial":
+        return _trial(trials, int(read.bound))
+    front = [row for row in trials if row.on_front]
     if not front:
         raise CallerError(
             "pick: expected a front with at least one complete trial, got none; run the sweep first, or with other "
             "limits than its objective.clean_drop and objective.family_drop if every trial is over them"
         )
-    return choose(front)
+    return _CHOOSE[read.name](front, read.bound)
 
 
-def make_card(sweep: SweepRecord, row: FrontRow, rule: str) -> Card:
-    """Card of one trial: its policy, the context it was tuned in, and its searched scores."""
-    config: Mapping[str, Any] = sweep.config
-    seeds = cast(int, sweep.identity.get("budget.seeds", 1))
-    context = {
-        "modality": sweep.identity["data.modality"],
-        "input_range": sweep.identity["data.input_range"],
-        "data": {
-            key: sweep.identity[f"data.{key}"]
-            for key in ("name", "split_seed", "limit")
-            if f"data.{key}" in sweep.identity
-        },
-        "data_digest": sweep.identity["data.digest"],
-        "model": dict(config["model"]),
-        "epochs": config["train"]["epochs"],
-        "batch_size": config["train"]["batch_size"],
-        "clip": sweep.identity["train.clip"],
-        "mode": sweep.train_mode,
-        "score_mode": sweep.score_mode,
-        "optimizer": dict(config["optimizer"]),
-        "seed": config["seed"],
-        "seeds": list(seeds_of(config["seed"], seeds)),
-        "suite": {"name": config["suite"]["name"], "digest": sweep.identity["suite.digest"]},
-        **({"suite_note": note} if (note := uncalibrated(config["suite"])) else {}),
-        "sweep": sweep.name,
-        "trial": row.trial,
-        "rule": rule,
-        "scores": {
-            "kind": "searched, on validation: optimistic",
-            "seeds": seeds,
-            **{name: round(getattr(row, name), 4) for name in ("clean", "robust", "worst_family", "score")},
-        },
-        "versions": {"noise_search": noise_search.__version__, "torch": str(torch.__version__)},
-    }
-    return Card(policy_from_list(row.policy), context)
-
-
-def rule_named(rule: str) -> Callable[[Sequence[FrontRow]], FrontRow]:
-    """Function that picks by a rule among rows of a front.
+def contenders(store: Store, sweep_id: int, rule: str) -> list[FrontRow]:
+    """Rows among whose front a confirmation by `rule` finds its winner: of `trial=N` it alone, as if on the front.
 
     Raises:
-        CallerError: For an unknown rule.
+        CallerError: For a trial that is not complete.
     """
-    name, _, bound = rule.partition("=")
-    if rule == "best":
-        return _best
-    if rule == "knee":
-        return _knee
-    if name == "min-clean" and bound:
-        return _min_clean(bound)
-    raise CallerError(expected_one_of("pick rule", RULES, rule))
+    if rule_named(rule).name != "trial":
+        return front_rows(store, sweep_id)
+    return [replace(pick_row(complete_rows(store, sweep_id), rule), on_front=True)]
 
 
-def _best(front: Sequence[FrontRow]) -> FrontRow:
+def _share(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise CallerError(f"pick rule {name}: expected a number in [0, 1], got {text!r}")
+    return value
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise CallerError(f"pick rule trial: expected the number of a trial, got {text!r}")
+    return int(text)
+
+
+def _trial(trials: Sequence[FrontRow], number: int) -> FrontRow:
+    found = next((row for row in trials if row.trial == number), None)
+    if found is None:
+        complete = [str(row.trial) for row in trials]
+        more = [f"... {len(complete)} in all"] if len(complete) > _SHOWN else []
+        there = ", ".join([*complete[:_SHOWN], *more]) or "none yet"
+        raise CallerError(f"pick rule trial: expected a complete trial, got {number}; complete are {there}")
+    return found
+
+
+def _best(front: Front, _: float) -> FrontRow:
     return max(front, key=lambda row: (row.score, row.clean))
 
 
-def _knee(front: Sequence[FrontRow]) -> FrontRow:
+def _knee(front: Front, _: float) -> FrontRow:
     low, high = min(row.clean for row in front), max(row.clean for row in front)
     bottom, top = min(row.robust for row in front), max(row.robust for row in front)
     if low == high or bottom == top:
-        return _best(front)
+        return _best(front, 0.0)
     # On axes scaled to the front its ends are (0, 1) and (1, 0): the distance from their line goes with the sum.
     return max(front, key=lambda row: (row.clean - low) / (high - low) + (row.robust - bottom) / (top - bottom))
 
 
-def _min_clean(bound: str) -> Callable[[Sequence[FrontRow]], FrontRow]:
-    try:
-        least = float(bound)
-    except ValueError as error:
-        raise CallerError(f"pick rule min-clean: expected a number in [0, 1], got {bound!r}") from error
-    if not 0 <= least <= 1:
-        raise CallerError(f"pick rule min-clean: expected a number in [0, 1], got {bound!r}")
+def _min_clean(front: Front, least: float) -> FrontRow:
+    allowed = [row for row in front if row.clean >= least]
+    if not allowed:
+        nearest = max(front, key=lambda row: row.clean)
+        raise CallerError(_unmet("min-clean", least, f"the highest clean is {nearest.clean:.4f}", nearest))
+    return max(allowed, key=lambda row: (row.robust, row.clean))
 
-    def choose(front: Sequence[FrontRow]) -> FrontRow:
-        allowed = [row for row in front if row.clean >= least]
-        if not allowed:
-            reached = max(row.clean for row in front)
-            raise CallerError(
-                f"pick rule min-clean: expected a bound that a trial meets, got {least:g}; best is {reached:.4f}"
-            )
-        return max(allowed, key=lambda row: row.robust)
 
-    return choose
+def _max_drop(front: Front, most: float) -> FrontRow:
+    allowed = [row for row in front if row.clean - row.robust <= most]
+    if not allowed:
+        nearest = min(front, key=lambda row: row.clean - row.robust)
+        drop = f"the smallest drop, clean minus robust, is {nearest.clean - nearest.robust:.4f}"
+        raise CallerError(_unmet("max-drop", most, drop, nearest))
+    return _best(allowed, 0.0)
+
+
+def _weight(front: Front, weight: float) -> FrontRow:
+    return max(front, key=lambda row: (weight * row.clean + (1 - weight) * row.robust, row.clean))
+
+
+def _unmet(name: str, bound: float, nearest: str, row: FrontRow) -> str:
+    expected = f"pick rule {name}: expected a bound that a trial on the front meets, got {bound:g}"
+    return f"{expected}; {nearest}, of trial {row.trial}"
+
+
+_CHOOSE: Mapping[str, Callable[[Front, float], FrontRow]] = {
+    "best": _best,
+    "knee": _knee,
+    "min-clean": _min_clean,
+    "max-drop": _max_drop,
+    "weight": _weight,
+}

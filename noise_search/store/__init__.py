@@ -9,10 +9,12 @@ from noise_search.store.confirmations import (
 from noise_search.store.leases import LeaseLost
 from noise_search.store.locations import Location, locate
 from noise_search.store.records import (
+    CardRecord,
     ConfirmationRecord,
     Confirmed,
     JobRecord,
     MemberRecord,
+    NewCard,
     NewMember,
     NewResult,
     OutboxEntry,
@@ -28,12 +30,14 @@ from noise_search.store.writing import REMOVED, Writer
 __all__ = [
     "FINAL_STATES",
     "REMOVED",
+    "CardRecord",
     "ConfirmationRecord",
     "Confirmed",
     "JobRecord",
     "LeaseLost",
     "Location",
     "MemberRecord",
+    "NewCard",
     "NewMember",
     "NewResult",
     "OutboxEntry",

@@ -260,3 +260,43 @@ class ConfirmationRecord:
     finished_at: datetime | None
     created_at: datetime
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewCard:
+    """A card to be registered.
+
+    Args:
+        rule: That picked its trial.
+        trial: Optuna's number of it.
+        kind: Of its evidence: `searched` or `confirmed`.
+        confirmation: Number of the confirmation that the evidence is from; None for searched.
+        digest: SHA-256 of `content`.
+        content: The file.
+        versions: Of noise_search and torch.
+    """
+
+    rule: str
+    trial: int
+    kind: str
+    confirmation: int | None
+    digest: str
+    content: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CardRecord:
+    """A `NewCard` in the store; `version` counts the cards of its sweep from 1 on, `created_at` is in UTC."""
+
+    id: int
+    sweep_id: int
+    version: int
+    rule: str
+    trial: int
+    kind: str
+    confirmation: int | None
+    digest: str
+    content: str
+    versions: dict[str, str]
+    created_at: datetime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,16 +16,19 @@ from noise_search.store import leases
 from noise_search.store.engines import connect_engine, readers, writers
 from noise_search.store.locations import Location
 from noise_search.store.records import (
+    CardRecord,
     ConfirmationRecord,
     Confirmed,
     JobRecord,
     MemberRecord,
+    NewCard,
     OutboxRecord,
     ResultRecord,
     RungScores,
     SweepRecord,
 )
 from noise_search.store.rows import (
+    card_record,
     confirmation_record,
     confirmed,
     job_record,
@@ -35,6 +39,7 @@ from noise_search.store.rows import (
 )
 from noise_search.store.schema import check_schema, create_schema, is_current, optuna_storage
 from noise_search.store.tables import (
+    CardRow,
     ConfirmationRow,
     ConfirmedRow,
     JobMemberRow,
@@ -281,6 +286,35 @@ class Store:
         query = select(ConfirmedRow).where(ConfirmedRow.confirmation_id == confirmation_id).order_by(ConfirmedRow.id)
         with self._reading() as session:
             return [confirmed(row) for row in session.scalars(query)]
+
+    def test_reads(self, data_digest: str) -> int:
+        """How often test of these data was read: confirmations, of whatever sweep, that have measured on it."""
+        counted = func.count(ConfirmationRow.id.distinct())
+        query = select(SweepRow.identity, counted).join(ConfirmationRow).join(ConfirmedRow)
+        measured = query.where(ConfirmedRow.stage == "measure").group_by(SweepRow.id)
+        with self._reading() as session:
+            return sum(n for identity, n in session.execute(measured) if identity.get("data.digest") == data_digest)
+
+    def cards(self, sweep_id: int) -> list[CardRecord]:
+        """Registered cards of a sweep, by version."""
+        query = select(CardRow).where(CardRow.sweep_id == sweep_id).order_by(CardRow.version)
+        with self._reading() as session:
+            return [card_record(row) for row in session.scalars(query)]
+
+    def register_card(self, sweep_id: int, card: NewCard) -> CardRecord:
+        """Keep a card as the next version of its sweep's; one with the same content is the version that it is.
+
+        No lease is needed for that: who drives a sweep writes no cards.
+        """
+        of_sweep = CardRow.sweep_id == sweep_id
+        with self._writing.begin() as session:
+            row = session.scalar(select(CardRow).where(of_sweep, CardRow.digest == card.digest))
+            if row is None:
+                version = (session.scalar(select(func.max(CardRow.version)).where(of_sweep)) or 0) + 1
+                row = CardRow(**asdict(card), sweep_id=sweep_id, version=version, created_at=datetime.now(UTC))
+                session.add(row)
+                session.flush()
+            return card_record(row)
 
     def unsent(self, sweep_id: int, limit: int = 50) -> list[OutboxRecord]:
         """What the tracking mirror has yet to show, in the order it was first enqueued."""

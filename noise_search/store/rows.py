@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from noise_search.store.records import (
+    CardRecord,
     ConfirmationRecord,
     Confirmed,
     JobRecord,
@@ -16,6 +17,7 @@ from noise_search.store.records import (
     SweepRecord,
 )
 from noise_search.store.tables import (
+    CardRow,
     ConfirmationRow,
     ConfirmedRow,
     JobRow,
@@ -60,6 +62,11 @@ def confirmation_record(row: ConfirmationRow) -> ConfirmationRecord:
 def confirmed(row: ConfirmedRow) -> Confirmed:
     """One training of an arm."""
     return Confirmed(**_shared(Confirmed, row))
+
+
+def card_record(row: CardRow) -> CardRecord:
+    """Record of a registered card."""
+    return CardRecord(**_shared(CardRecord, row))
 
 
 def _shared(kind: type[Any], row: object, without: Sequence[str] = ()) -> dict[str, Any]:

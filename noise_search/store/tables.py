@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # Newest revision under migrations/versions; kept here so that readers need not load Alembic.
-SCHEMA = "0004"
+SCHEMA = "0005"
 VERSION_TABLE = "noise_search_version"
 FINAL_STATES = frozenset({"complete", "stopped", "infeasible", "failed"})
 
@@ -290,4 +290,27 @@ class ConfirmedRow(Base):
     correct: Mapped[str]
     hits: Mapped[dict[str, str]]
     diverged: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class CardRow(Base):
+    """A card that was picked from a sweep."""
+
+    __tablename__ = "cards"
+    __table_args__ = (
+        UniqueConstraint("sweep_id", "version"),
+        UniqueConstraint("sweep_id", "digest"),
+        CheckConstraint("kind IN ('searched', 'confirmed')", name="kind"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
+    version: Mapped[int]
+    rule: Mapped[str]
+    trial: Mapped[int]
+    kind: Mapped[str]
+    confirmation: Mapped[int | None]
+    digest: Mapped[str]
+    content: Mapped[str]
+    versions: Mapped[dict[str, str]]
     created_at: Mapped[datetime]

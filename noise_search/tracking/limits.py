@@ -17,6 +17,7 @@ EXPERIMENT_CHARACTERS = 500
 STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 _NAME = re.compile(r"[/\w.\- :]+")
+_MODEL = re.compile(r"[\w.\- ]+")
 _LONGEST_INTEGER = 2**63 - 1
 
 
@@ -77,3 +78,10 @@ def number_mistakes(where: str, value: float) -> list[str]:
 def stays_inside(path: str) -> bool:
     """Whether `path` is normalised, relative, and does not lead upwards."""
     return path == posixpath.normpath(path) and path != "." and not path.startswith(("..", "/"))
+
+
+def model_mistakes(where: str, name: str) -> list[str]:
+    """Mistake in the name of a registered model."""
+    if len(name) <= NAME_CHARACTERS and _MODEL.fullmatch(name) and stays_inside(name):
+        return []
+    return [f"{where}: expected up to {NAME_CHARACTERS} letters, digits, spaces and _ - ., got {name!r}"]

@@ -12,6 +12,7 @@ from noise_search.tracking.messages import (
     MemberFinished,
     Message,
     MetricPoint,
+    ModelRegistered,
     SweepClosed,
     SweepOpened,
     continued,
@@ -53,10 +54,14 @@ class MemoryRun:
 
 
 class MemorySink:
-    """Keeps runs in `runs`, by (sweep, member); the member of a sweep's own run is None."""
+    """Keeps runs in `runs`, by (sweep, member), and tags of models in `models`, by name and version.
+
+    The member of a sweep's own run is None.
+    """
 
     def __init__(self) -> None:
         self.runs: dict[tuple[str, str | None], MemoryRun] = {}
+        self.models: dict[str, dict[int, dict[str, str]]] = {}
 
     def send(self, message: Message) -> None:
         """Write `message`.
@@ -72,6 +77,8 @@ class MemorySink:
                 self._finish(message)
             case SweepClosed():
                 self._end(message)
+            case ModelRegistered():
+                self._register(message)
 
     def close(self) -> None:
         """Keep the runs: they are what the sink is for."""
@@ -98,7 +105,12 @@ class MemorySink:
         run.tags |= message.tags
         run.add_points(message.metrics)
         run.end(message.status, message.ended_ms)
-        run.artifacts |= {_inside(artifact): Path(artifact.path).read_bytes() for artifact in message.artifacts}
+        run.artifacts |= _contents(message.artifacts)
+
+    def _register(self, message: ModelRegistered) -> None:
+        run = self._run(message, message.member, message.at_ms)
+        run.artifacts |= _contents(message.artifacts)
+        self.models.setdefault(message.model, {}).setdefault(message.version, dict(message.tags))
 
     def _run(self, message: Message, member: str | None, started_ms: int) -> MemoryRun:
         parent = None if member is None else message.sweep
@@ -106,5 +118,5 @@ class MemorySink:
         return self.runs.setdefault((message.sweep, member), new)
 
 
-def _inside(artifact: Artifact) -> str:
-    return (Path(artifact.folder) / Path(artifact.path).name).as_posix()
+def _contents(artifacts: Iterable[Artifact]) -> dict[str, bytes]:
+    return {(Path(one.folder) / Path(one.path).name).as_posix(): Path(one.path).read_bytes() for one in artifacts}

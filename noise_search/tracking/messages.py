@@ -1,4 +1,4 @@
-"""What the mirror of a sweep is told: the sweep opened, a member finished, the sweep closed.
+"""What the mirror of a sweep is told: the sweep opened, a member finished, the sweep closed, a model was picked.
 
 A message is complete in itself and carries its own times, so that sending it twice, or months later, leaves
 the same runs as sending it once. What MLflow would refuse is refused here, where the driver makes the
@@ -20,6 +20,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 SWEEP_TAG = "noise_search.sweep"
 MEMBER_TAG = "noise_search.member"
+VERSION_TAG = "noise_search.card_version"
+TUNED = "tuned"  # alias of the newest version
 CHANGED_TAG = "noise_search.changed."
 RESERVED_TAGS = frozenset({SWEEP_TAG, MEMBER_TAG, "mlflow.parentRunId", "mlflow.runName"})
 
@@ -51,7 +53,7 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A local file to copy to the sweep's run.
+    """A local file to copy to a run.
 
     Args:
         path: Absolute path of the file.
@@ -155,8 +157,42 @@ class SweepClosed:
         return _to_payload(self)
 
 
-Message = SweepOpened | MemberFinished | SweepClosed
-_KINDS: dict[str, type[Message]] = {known.kind: known for known in (SweepOpened, MemberFinished, SweepClosed)}
+@dataclass(frozen=True, slots=True)
+class ModelRegistered:
+    """Logs files under a run of a member and registers their folder as a version of the model called `model`.
+
+    `version` is ours, and finds the version again; the newest of them has the alias `tuned`.
+    """
+
+    kind: ClassVar[str] = "model_registered"
+    sweep: str
+    experiment: str
+    member: str
+    model: str
+    version: int
+    tags: dict[str, str]
+    at_ms: int
+    artifacts: tuple[Artifact, ...]
+
+    def __post_init__(self) -> None:
+        mistakes = _run_mistakes(self)
+        mistakes += limits.title_mistakes(f"{self.kind}.member", self.member, limits.NAME_CHARACTERS)
+        mistakes += limits.model_mistakes(f"{self.kind}.model", self.model)
+        mistakes += limits.integer_mistakes(f"{self.kind}.version", self.version, 1)
+        mistakes += limits.integer_mistakes(f"{self.kind}.at_ms", self.at_ms, 1)
+        if len({artifact.folder for artifact in self.artifacts}) != 1:
+            mistakes.append(f"{self.kind}.artifacts: expected files of one folder, which is the version")
+        raise_if_any(mistakes)
+
+    def to_payload(self) -> dict[str, object]:
+        """Plain data that survives JSON; `from_payload` is its inverse."""
+        return _to_payload(self)
+
+
+Message = SweepOpened | MemberFinished | SweepClosed | ModelRegistered
+_KINDS: dict[str, type[Message]] = {
+    known.kind: known for known in (SweepOpened, MemberFinished, SweepClosed, ModelRegistered)
+}
 
 
 def from_payload(kind: str, payload: Mapping[str, object]) -> Message:

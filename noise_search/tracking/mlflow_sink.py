@@ -28,9 +28,13 @@ from noise_search.errors import CallerError
 from noise_search.tracking.messages import (
     MEMBER_TAG,
     SWEEP_TAG,
+    TUNED,
+    VERSION_TAG,
+    Artifact,
     MemberFinished,
     Message,
     MetricPoint,
+    ModelRegistered,
     SweepClosed,
     SweepOpened,
     continued,
@@ -95,6 +99,8 @@ class MlflowSink:
                 self._finish(message)
             case SweepClosed():
                 self._end(message)
+            case ModelRegistered():
+                self._register(message)
 
     def _open(self, message: SweepOpened) -> None:
         run_id = self._run(message, None, message.started_ms)
@@ -112,8 +118,22 @@ class MlflowSink:
         self._log(run_id, tags=message.tags, metrics=message.metrics)
         # Before the files, so that a missing one cannot leave the run open.
         self._client.set_terminated(run_id, message.status, end_time=message.ended_ms)
-        for artifact in message.artifacts:
+        self._copy(run_id, message.artifacts)
+
+    def _copy(self, run_id: str, artifacts: Sequence[Artifact]) -> None:
+        for artifact in artifacts:
             self._client.log_artifact(run_id, artifact.path, artifact.folder or None)
+
+    def _register(self, message: ModelRegistered) -> None:
+        run_id = self._run(message, message.member, message.at_ms)
+        self._copy(run_id, message.artifacts)
+        source = f"{self._client.get_run(run_id).info.artifact_uri}/{message.artifacts[0].folder}"
+        versions = _versions(self._client, message)
+        if message.version not in versions:
+            tags = {**message.tags, VERSION_TAG: str(message.version)}
+            made = self._client.create_model_version(message.model, source, run_id, tags=tags)
+            versions[message.version] = str(made.version)
+        self._client.set_registered_model_alias(message.model, TUNED, versions[max(versions)])
 
     def _log(
         self,
@@ -207,9 +227,13 @@ def sweep_runs(client: MlflowClient, sweep: str) -> list[SweepRun]:
 def delete_sweep_runs(tracking_url: str, sweep: str) -> int:
     """Delete every run of a sweep as MLflow's pages would; returns how many. It keeps them until `mlflow gc`.
 
-    The sweep's own run goes last, so that no trial is ever left without it.
+    The sweep's own run goes last, so that no trial is ever left without it. Registered models of the
+    sweep go first, and for good.
     """
     client = connect(tracking_url)
+    for model in client.search_registered_models(_tag_clause(SWEEP_TAG, sweep)):
+        if model.tags.get(SWEEP_TAG) == sweep:
+            client.delete_registered_model(model.name)
     runs = sorted(sweep_runs(client, sweep), key=lambda run: run.member is None)
     for run in runs:
         client.delete_run(run.run_id)
@@ -284,6 +308,15 @@ def _experiment_id(client: MlflowClient, name: str) -> str | None:
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or name another"
         )
     return str(experiment.experiment_id)
+
+
+def _versions(client: MlflowClient, message: ModelRegistered) -> dict[int, str]:
+    """Versions of a registered model in MLflow by ours; the model is made where there is none."""
+    clause = f"name = '{message.model}'"
+    if not client.search_registered_models(clause):
+        client.create_registered_model(message.model, tags={SWEEP_TAG: message.sweep})
+    found = client.search_model_versions(clause)
+    return {int(one.tags[VERSION_TAG]): str(one.version) for one in found if VERSION_TAG in one.tags}
 
 
 def _search(client: MlflowClient, experiment_ids: list[str], clause: str) -> Iterator[Run]:

@@ -102,22 +102,6 @@ def test_front_as_json_is_rows_of_the_front_and_every_control(ns: Run) -> None:
     assert "no noise" in out
 
 
-def test_pick_prints_the_card_or_writes_it(ns: Run) -> None:
-    code, out, errors = ns("pick", NAME, "--store", str(finished_store()))
-    assert (code, len(errors)) == (0, 1)
-    assert "optimistic" in errors[0]
-    printed = yaml.safe_load(out)
-    assert set(printed) == {"version", "terms", "context", "rescale", "not_for"}
-    code, out, _ = ns("pick", NAME, "--rule", "best", "-o", "card.yaml", "--store", str(finished_store()))
-    assert (code, out) == (0, "wrote card.yaml\n")
-    assert yaml.safe_load(Path("card.yaml").read_text()) == printed
-    code, out, errors = ns("pick", NAME, "--json", "--store", str(finished_store()))
-    assert (code, errors) == (0, [])
-    found = json.loads(out)
-    assert found["card"] == printed
-    assert found["picked"]["trial"] == printed["context"]["trial"]
-
-
 @pytest.mark.parametrize("what", cli.LISTS)
 def test_list_prints_what_there_is(what: str, ns: Run) -> None:
     code, out, errors = ns("list", what, "--json")

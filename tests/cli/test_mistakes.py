@@ -89,7 +89,9 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, refused: Refused
     [
         ("bset", "did you mean 'best'?"),
         ("min-clean=x", "expected a number in [0, 1], got 'x'"),
-        ("min-clean=1", "best is"),
+        ("min-clean=1", "the highest clean is"),
+        ("trial=99", "expected a complete trial, got 99; complete are 0, 1, 2, 3, 4, 5"),
+        ("weight=2", "expected a number in [0, 1], got '2'"),
     ],
 )
 def test_a_bad_rule_is_refused(rule: str, message: str, refused: Refused) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cli_runs import Run, runner
-from sweep_examples import NAME, finished_store
+from sweep_examples import NAME, picking_store
 
 from noise_search.commands import pick, train
 from noise_search.config import config_folder
@@ -16,7 +16,7 @@ from noise_search.config import config_folder
 def ns(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in a folder with a card: exit code, standard output, lines of standard error."""
     monkeypatch.chdir(tmp_path)
-    pick(NAME, output="card.yaml", store=finished_store())
+    pick(NAME, output="card.yaml", store=picking_store())
     return runner(capsys)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from sweep_examples import NAME, Quitter, config, finished_store, spec
+from sweep_examples import NAME, Quitter, config, finished_store, picking_store, spec
 from torch.func import functional_call
 
 import noise_search
@@ -33,7 +33,7 @@ def rows() -> dict[str | int | None, FrontRow]:
 
 
 def picked() -> Card:
-    return pick(NAME, store=finished_store())[1]
+    return pick(NAME, store=picking_store()).card
 
 
 def with_context(**changes: Any) -> Card:

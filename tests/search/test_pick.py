@@ -1,21 +1,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sweep_examples import NAME, config, finished_store, record, spec
 
-import noise_search
-from noise_search.commands import front
 from noise_search.errors import CallerError
-from noise_search.policy import load_card, policy_from_list, save_card
 from noise_search.search.fronts import FrontRow, pareto
-from noise_search.search.pick import make_card, pick_row
-from noise_search.training import load_dataset
+from noise_search.search.pick import pick_row, rule_named
 
 GAUSSIAN: list[dict[str, object]] = [
     {"site": "inputs", "noise": "gaussian", "magnitude": 0.2, "fraction": 1.0, "level": "fixed",
@@ -59,12 +52,23 @@ def test_a_bound_that_is_no_share_is_refused(bound: str) -> None:
 
 
 def test_a_bound_that_no_trial_meets_is_refused_with_the_best_there_is() -> None:
-    with pytest.raises(CallerError, match=r"expected a bound that a trial meets, got 0\.95; best is 0\.9000"):
+    with pytest.raises(
+        CallerError,
+        match=r"expected a bound that a trial on the front meets, got 0\.95; the highest clean is 0\.9000, of trial 7",
+    ):
         pick_row(ROWS, "min-clean=0.95")
 
 
 @pytest.mark.parametrize(
-    ("rule", "near"), [("bset", "best"), ("kne", "knee"), ("min-clean", "min-clean=X"), ("", None)]
+    ("rule", "near"),
+    [
+        ("bset", "best"),
+        ("kne", "knee"),
+        ("min-clean", "min-clean=X"),
+        ("weight", "weight=W"),
+        ("best=1", "best"),
+        ("", None),
+    ],
 )
 def test_an_unknown_rule_is_refused_with_the_nearest(rule: str, near: str | None) -> None:
     with pytest.raises(CallerError, match="pick rule: expected one of") as caught:
@@ -72,7 +76,7 @@ def test_an_unknown_rule_is_refused_with_the_nearest(rule: str, near: str | None
     assert near is None or f"did you mean '{near}'?" in str(caught.value)
 
 
-@pytest.mark.parametrize("rule", ["best", "knee", "min-clean=0"])
+@pytest.mark.parametrize("rule", ["best", "knee", "min-clean=0", "max-drop=1", "weight=0"])
 def test_without_a_trial_on_the_front_there_is_nothing_to_pick(rule: str) -> None:
     with pytest.raises(CallerError, match="expected a front with at least one complete trial, got none"):
         pick_row([row(None, 0.9, 0.9, on_front=False)], rule)
@@ -99,47 +103,44 @@ def test_the_knee_of_a_bent_front_is_its_corner() -> None:
     assert pick_row(ROWS, "knee").trial == 1
 
 
-def test_a_card_carries_the_policy_and_the_context_it_was_tuned_in(tmp_path: Path) -> None:
-    picked = pick_row(front(NAME, store=finished_store()), "best")
-    card = make_card(record(finished_store()), picked, "best")
-    save_card(card, tmp_path / "card.yaml")
-    assert load_card(tmp_path / "card.yaml") == card
-    assert card.policy == policy_from_list(picked.policy)
-    data = load_dataset(spec().data)
-    facts = {key: card.context[key] for key in ("modality", "input_range", "data", "data_digest", "model", "epochs")}
-    assert facts == {
-        "modality": "images",
-        "input_range": [0.0, 1.0],
-        "data": {"name": "digits", "split_seed": 0},
-        "data_digest": data.digest,
-        "model": {"name": "mlp", "hidden": [8]},
-        "epochs": 2,
-    }
-    named = {key: card.context[key] for key in ("batch_size", "seed", "seeds", "suite", "sweep", "trial", "rule")}
-    assert named == {
-        "batch_size": 256,
-        "seed": 0,
-        "seeds": [0],
-        "suite": {"name": "digits", "digest": spec().suite.digest},
-        "sweep": NAME,
-        "trial": picked.trial,
-        "rule": "best",
-    }
-    assert card.context["optimizer"] == config()["optimizer"]
-    assert card.context["versions"] == {"noise_search": noise_search.__version__, "torch": torch.__version__}
+def test_the_highest_score_among_those_that_lose_little_is_picked() -> None:
+    drops = {3: -0.30, 1: 0.08, 7: 0.30}  # clean minus robust
+    assert {one.trial: round(one.clean - one.robust, 2) for one in ROWS[:3]} == drops
+    assert [pick_row(ROWS, f"max-drop={bound}").trial for bound in ("0", "0.07", "0.09", "1")] == [3, 3, 1, 1]
 
 
-def test_the_scores_in_a_card_say_that_they_were_searched() -> None:
-    picked = pick_row(front(NAME, store=finished_store()), "best")
-    scores = make_card(record(finished_store()), picked, "best").context["scores"]
-    assert scores["kind"] == "searched, on validation: optimistic"
-    assert scores["score"] == round(picked.score, 4)
+def test_a_drop_that_no_trial_keeps_to_is_refused_with_the_smallest_there_is() -> None:
+    expected = r"got 0\.2; the smallest drop, clean minus robust, is 0\.3000, of trial 7"
+    with pytest.raises(CallerError, match=expected):
+        pick_row([ROWS[2]], "max-drop=0.2")
 
 
-def test_a_card_tabulates_as_the_trial_did(tmp_path: Path) -> None:
-    for one in front(NAME, store=finished_store()):
-        save_card(make_card(record(finished_store()), one, "best"), tmp_path / "card.yaml")
-        tables = load_card(tmp_path / "card.yaml").tabulate(10)
-        expected = policy_from_list(one.policy).tabulate(10)
-        assert tables.keys() == expected.keys()
-        assert all(torch.equal(tables[key], expected[key]) for key in tables)
+def test_a_weight_of_ones_own_takes_the_place_of_the_scores() -> None:
+    picked = [pick_row(ROWS, f"weight={weight}").trial for weight in ("0", "0.2", "0.7", "1")]
+    expected = [max(ROWS[:3], key=lambda one: w * one.clean + (1 - w) * one.robust).trial for w in (0, 0.2, 0.7, 1)]
+    assert picked == expected == [3, 3, 1, 7]
+
+
+def test_any_complete_trial_can_be_picked_by_its_number_and_a_control_cannot() -> None:
+    assert pick_row(ROWS, "trial=0") == ROWS[3]
+    with pytest.raises(
+        CallerError, match=r"pick rule trial: expected a complete trial, got 2; complete are 3, 1, 7, 0$"
+    ):
+        pick_row(ROWS, "trial=2")
+    with pytest.raises(CallerError, match="got 2; complete are none yet"):
+        pick_row([ROWS[4]], "trial=2")
+    with pytest.raises(CallerError, match=r"complete are 0, 1, .*11, \.\.\. 30 in all"):
+        pick_row([row(number, 0.5, 0.5) for number in range(30)], "trial=99")
+
+
+@pytest.mark.parametrize("rule", ["max-drop=x", "max-drop=-1", "weight=nan", "weight=1.5", "trial=-1", "trial=1.0"])
+def test_a_bound_that_is_none_is_refused_by_the_name_of_its_rule(rule: str) -> None:
+    name, _, bound = rule.partition("=")
+    kind = r"the number of a trial" if name == "trial" else r"a number in \[0, 1\]"
+    with pytest.raises(CallerError, match=f"pick rule {name}: expected {kind}, got '{bound}'"):
+        rule_named(rule)
+
+
+@pytest.mark.parametrize(("one", "other"), [("min-clean=0.9", "min-clean=.90"), ("trial=7", "trial=07")])
+def test_one_rule_in_two_spellings_is_one_rule(one: str, other: str) -> None:
+    assert rule_named(one) == rule_named(other)

@@ -89,4 +89,6 @@ def test_the_numbers_of_the_first_seed_are_those_of_a_sweep_with_that_seed_alone
         (two,) = (row for row in together if row.member_id == member.id and row.seed == first)
         assert (one.scores, one.cells, one.history) == (two.scores, two.cells, two.history)
     assert status(NAME, store=tmp_path / "two")["budget"] == {"trials": 2, "seeds": 2}
-    assert pick(NAME, store=tmp_path / "two")[1].context["scores"]["seeds"] == 2
+    evidence = pick(NAME, store=tmp_path / "two").card.evidence
+    assert evidence is not None
+    assert len(evidence["seeds"]) == 2

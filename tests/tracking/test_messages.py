@@ -15,6 +15,7 @@ from noise_search.tracking.messages import (
     MemberFinished,
     Message,
     MetricPoint,
+    ModelRegistered,
     SweepClosed,
     SweepOpened,
     continued,
@@ -29,10 +30,15 @@ STATUSES = st.sampled_from(["FINISHED", "FAILED", "KILLED"])
 POINTS = st.builds(MetricPoint, NAMES, st.floats() | st.integers(-9, 9), st.integers(0, 10**6), TIMES)
 METRICS = st.lists(POINTS, max_size=4).map(tuple)
 ARTIFACTS = st.lists(st.builds(Artifact, TITLES.map(lambda name: f"/{name}"), NAMES), max_size=3).map(tuple)
+MODELS = st.from_regex(r"[a-z0-9_ \-]{1,20}", fullmatch=True)
+ONE_FOLDER = st.lists(TITLES, min_size=1, max_size=3).map(
+    lambda names: tuple(Artifact(f"/{n}", "cards/1") for n in names)
+)
 MESSAGES = st.one_of(
     st.builds(SweepOpened, TITLES, TITLES, ENTRIES, ENTRIES, TIMES),
     st.builds(MemberFinished, TITLES, TITLES, TITLES, ENTRIES, ENTRIES, METRICS, STATUSES, TIMES, TIMES),
     st.builds(SweepClosed, TITLES, TITLES, STATUSES, TIMES, METRICS, ENTRIES, ARTIFACTS),
+    st.builds(ModelRegistered, TITLES, TITLES, TITLES, MODELS, st.integers(1, 99), ENTRIES, TIMES, ONE_FOLDER),
 )
 OPENED = SweepOpened("noisy digits", "digits", {"model": "mlp"}, {"host": "a"}, started_ms=1_000)
 
@@ -127,6 +133,30 @@ def test_a_parameter_changed_back_is_told_by_its_tag() -> None:
 
 
 def _with_float_values(message: Message) -> Message:
-    if isinstance(message, SweepOpened):
+    if isinstance(message, SweepOpened | ModelRegistered):
         return message
     return replace(message, metrics=tuple(replace(point, value=float(point.value)) for point in message.metrics))
+
+
+FILE = Artifact("/store/cards/1/card.yaml", "cards/1")
+REGISTERED = ModelRegistered("s", "e", "trial 3", "digits-1.0_a", 1, {"rule": "best"}, 9, (FILE,))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"model": "a/b"}, "model_registered.model: expected up to 200 letters, digits, spaces and _ - ., got 'a/b'"),
+        ({"model": "a:b"}, "model_registered.model: expected up to 200 letters"),
+        ({"model": ""}, "model_registered.model: expected up to 200 letters"),
+        ({"model": ".."}, "model_registered.model: expected up to 200 letters"),
+        ({"version": 0}, "model_registered.version: expected an integer from 1"),
+        ({"at_ms": 0}, "model_registered.at_ms: expected an integer from 1"),
+        ({"artifacts": ()}, "model_registered.artifacts: expected files of one folder"),
+        ({"artifacts": (FILE, replace(FILE, folder="cards/2"))}, "model_registered.artifacts: expected files of one"),
+    ],
+)
+def test_a_model_that_mlflow_would_refuse_is_refused_when_its_message_is_made(
+    change: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(CallerError, match=re.escape(expected)):
+        replace(REGISTERED, **change)  # type: ignore[arg-type]

@@ -15,7 +15,14 @@ from mlflow.exceptions import MlflowException
 
 from noise_search.errors import CallerError
 from noise_search.tracking import mlflow_sink
-from noise_search.tracking.messages import MemberFinished, MetricPoint, SweepClosed, SweepOpened
+from noise_search.tracking.messages import (
+    Artifact,
+    MemberFinished,
+    MetricPoint,
+    ModelRegistered,
+    SweepClosed,
+    SweepOpened,
+)
 from noise_search.tracking.mlflow_sink import MlflowSink, connect, create_schema, delete_sweep_runs, sweep_runs
 
 pytestmark = pytest.mark.filterwarnings(
@@ -249,3 +256,54 @@ def test_a_sweep_whose_runs_were_deleted_starts_anew(sink: MlflowSink, client: A
     after = _runs(client)
     assert set(after) == {"sweep a", "control no_noise"}
     assert before.isdisjoint(run.info.run_id for run in after.values())
+
+
+def _registered(folder: Path, version: int) -> ModelRegistered:
+    (folder / "card.yaml").write_text(f"version: {version}")
+    files = (Artifact(str(folder / "card.yaml"), f"cards/{version}"),)
+    return ModelRegistered("sweep a", "digits", "control no_noise", "sweep-a", version, {"rule": "best"}, 4_000, files)
+
+
+def test_the_newest_version_of_a_model_is_called_tuned_also_when_an_older_one_comes_again(
+    sink: MlflowSink, client: Any, tmp_path: Path
+) -> None:
+    sink.send(FINISHED)
+    for version in (1, 2, 1):
+        sink.send(_registered(tmp_path, version))
+    tuned = client.get_model_version_by_alias("sweep-a", "tuned")
+    assert (tuned.tags["noise_search.card_version"], tuned.tags["rule"]) == ("2", "best")
+    run = _runs(client)["control no_noise"]
+    assert (tuned.run_id, tuned.source) == (run.info.run_id, f"{run.info.artifact_uri}/cards/2")
+    assert (Path(tuned.source.removeprefix("file://")) / "card.yaml").read_text() == "version: 2"
+
+
+@pytest.mark.parametrize("call", ["log_artifact", "create_registered_model", "create_model_version"])
+def test_a_registration_that_was_cut_short_anywhere_is_completed_by_a_resend(
+    call: str, sink: MlflowSink, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink.send(FINISHED)
+    original = getattr(sink._client, call)
+
+    def die(*arguments: Any, **options: Any) -> None:
+        original(*arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sink._client, call, die)
+        with pytest.raises(KeyboardInterrupt):
+            sink.send(_registered(tmp_path, 1))
+    sink.send(_registered(tmp_path, 1))
+    assert client.get_model_version_by_alias("sweep-a", "tuned").version in (1, "1")
+    assert len(client.search_model_versions("name = 'sweep-a'")) == 1
+
+
+def test_models_of_a_sweep_go_with_its_runs_and_those_of_others_stay(
+    sink: MlflowSink, client: Any, tmp_path: Path, mlflow_url: str
+) -> None:
+    sink.send(FINISHED)
+    sink.send(_registered(tmp_path, 1))
+    sink.send(replace(_registered(tmp_path, 1), sweep="sweep b", model="sweep-b"))
+    client.create_registered_model("sweep-a of somebody else")
+    delete_sweep_runs(mlflow_url, "sweep a")
+    names = {model.name for model in client.search_registered_models()}
+    assert names == {"sweep-b", "sweep-a of somebody else"}

@@ -14,7 +14,14 @@ from mlflow.exceptions import MlflowException
 
 from noise_search.errors import CallerError
 from noise_search.tracking.memory import MemorySink
-from noise_search.tracking.messages import Artifact, MemberFinished, MetricPoint, SweepClosed, SweepOpened
+from noise_search.tracking.messages import (
+    Artifact,
+    MemberFinished,
+    MetricPoint,
+    ModelRegistered,
+    SweepClosed,
+    SweepOpened,
+)
 from noise_search.tracking.mirror import Sink
 from noise_search.tracking.mlflow_sink import MlflowSink
 
@@ -61,6 +68,8 @@ class Kit(Protocol):
 
     def history(self, name: str, key: str) -> list[Point]: ...
 
+    def models(self, name: str) -> dict[int, dict[str, str]]: ...
+
 
 class MemoryKit:
     def __init__(self) -> None:
@@ -77,6 +86,9 @@ class MemoryKit:
 
     def history(self, name: str, key: str) -> list[Point]:
         return [(p.step, p.timestamp_ms, p.value) for p in self._run(name).history(key)]
+
+    def models(self, name: str) -> dict[int, dict[str, str]]:
+        return self.memory.models.get(name, {})
 
     def _run(self, name: str) -> Any:
         return next(run for run in self.memory.runs.values() if run.name == name)
@@ -103,6 +115,13 @@ class MlflowKit:
     def history(self, name: str, key: str) -> list[Point]:
         metrics = self.client.get_metric_history(self._run(name).info.run_id, key)
         return sorted((metric.step, metric.timestamp, metric.value) for metric in metrics)
+
+    def models(self, name: str) -> dict[int, dict[str, str]]:
+        found = {}
+        for one in self.client.search_model_versions(f"name = '{name}'"):
+            tags = dict(one.tags)
+            found[int(tags.pop("noise_search.card_version"))] = tags
+        return found
 
     def _runs(self) -> list[Any]:
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
@@ -251,3 +270,32 @@ def test_a_name_with_quotes_and_wildcards_finds_its_own_run_only(kit: Kit, name:
         kit.sink.send(replace(OPENED, sweep=sweep, tags={"of": sweep}))
     assert kit.seen(name).tags["of"] == name
     assert len(kit.members()) == len(set(kit.members()))
+
+
+def registered(folder: Path, version: int = 1, text: str = "version: 1") -> ModelRegistered:
+    """Two files of a version, lying in `folder`."""
+    own = folder / str(version)
+    own.mkdir(exist_ok=True)
+    (own / "card.yaml").write_text(text)
+    (own / "model.safetensors").write_bytes(bytes([version]))
+    files = tuple(Artifact(str(own / name), f"cards/{version}") for name in ("model.safetensors", "card.yaml"))
+    return ModelRegistered("sweep a", EXPERIMENT, "trial 3", "sweep-a", version, {"rule": "knee"}, 9_500, files)
+
+
+def test_a_registered_model_is_a_version_with_its_files_under_the_trials_run(kit: Kit, tmp_path: Path) -> None:
+    for message in (OPENED, FINISHED, registered(tmp_path)):
+        kit.sink.send(message)
+    assert kit.models("sweep-a") == {1: {"rule": "knee"}}
+    seen = kit.seen("trial 3")
+    assert seen.artifacts == {"cards/1/card.yaml": b"version: 1", "cards/1/model.safetensors": b"\x01"}
+    assert (seen.status, seen.ended_ms, seen.parameters) == ("FINISHED", 3_000, {"noise": "mixup"})
+    assert kit.members() == ["sweep a", "trial 3"]
+
+
+def test_versions_of_a_model_that_come_again_are_not_doubled(kit: Kit, tmp_path: Path) -> None:
+    kit.sink.send(FINISHED)
+    for version in (1, 2, 1, 2):
+        kit.sink.send(registered(tmp_path, version))
+        kit.sink.close()
+    assert kit.models("sweep-a") == {1: {"rule": "knee"}, 2: {"rule": "knee"}}
+    assert len(kit.seen("trial 3").artifacts) == 4

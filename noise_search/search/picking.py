@@ -1,0 +1,72 @@
+"""Which trial a rule picks, and whether a confirmation has measured it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from noise_search.search.confirmed import finished_confirmations, winner_of
+from noise_search.search.fronts import FrontRow, complete_rows
+from noise_search.search.pick import pick_row, rule_named
+from noise_search.store import ConfirmationRecord, Store, SweepRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """A trial that was picked.
+
+    Args:
+        row: The trial with its searched scores.
+        rule: That picked it.
+        confirmation: The latest that it won; None: nobody has measured it.
+    """
+
+    row: FrontRow
+    rule: str
+    confirmation: ConfirmationRecord | None
+
+
+def picked(store: Store, sweep: SweepRecord, rule: str | None) -> Picked:
+    """Trial that a rule picks: of a rule that the sweep was confirmed by the winner, else by its searched scores.
+
+    Args:
+        store: That holds the sweep.
+        sweep: Whose trial.
+        rule: See `pick.pick_row`; None is that of the latest confirmation, and `best` where there is none.
+
+    Raises:
+        CallerError: What `pick.pick_row` refuses.
+    """
+    finished, rows = finished_confirmations(store, sweep.id), complete_rows(store, sweep.id)
+    if latest := _latest(finished, rule):
+        row = next(row for row in rows if row.trial == winner_of(latest))
+        return Picked(row, str(latest.settings["rule"]), latest)
+    chosen = rule or "best"
+    row = pick_row(rows, chosen)
+    won = [one for one in finished if winner_of(one) == row.trial]
+    return Picked(row, chosen, won[-1] if won else None)
+
+
+def _latest(finished: Sequence[ConfirmationRecord], rule: str | None) -> ConfirmationRecord | None:
+    """The latest confirmation by a rule, by any rule for None."""
+    wanted = None if rule is None else rule_named(rule)
+    own = [one for one in finished if wanted in (None, rule_named(str(one.settings["rule"])))]
+    return own[-1] if own else None
+
+
+def trials_then(sweep: SweepRecord, found: Picked) -> int:
+    """Total of the sweep when the confirmation of a picked trial began; now, where there is none."""
+    if found.confirmation is None:
+        return sweep.budget_trials
+    return cast(int, found.confirmation.settings["trials"])
+
+
+def notes(found: Picked) -> tuple[str, ...]:
+    """What to know of a trial that no rule about the front would pick."""
+    row = found.row
+    if row.over_constraint:
+        return (f"trial {row.trial} is over a limit of the objective: {row.over_constraint}",)
+    if not row.on_front:
+        return (f"trial {row.trial} is not on the front: another is as good or better in both clean and robust",)
+    return ()
