@@ -15,11 +15,11 @@ from noise_search.commands.places import store_location
 from noise_search.commands.sweeping import run_sweep
 from noise_search.config import build
 from noise_search.config.held_out import held_out_suite
-from noise_search.corruptions.suites import Suite, families
+from noise_search.corruptions.suites import Suite
 from noise_search.data import Dataset
 from noise_search.errors import CallerError, raise_if_any
 from noise_search.execute import Executor, InlineExecutor
-from noise_search.policy import Policy, policy_from_list
+from noise_search.policy import policy_from_list
 from noise_search.search.choosing import Candidate, candidates
 from noise_search.search.confirm_mirroring import confirmation_entries
 from noise_search.search.confirming import (
@@ -27,19 +27,18 @@ from noise_search.search.confirming import (
     MEASURE,
     Confirmation,
     ConfirmSettings,
+    measured_trainings,
     run_choosing,
     run_measuring,
 )
 from noise_search.search.driver import Reporter
 from noise_search.search.evidence import (
     BEST_CONSTANT,
-    BEST_RANDOM,
     NO_NOISE,
     WINNER,
     Evidence,
-    Yard,
     evidence,
-    seen_families,
+    yard_of,
 )
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.identity import identity_of, refuse_another
@@ -267,11 +266,10 @@ def _scored_last(train: TrainSpec) -> TrainSpec:
 def _outcome(plan: ConfirmPlan, confirmation: Confirmation, *, changed: bool) -> ConfirmOutcome:
     choice: Mapping[str, Any] | None = confirmation.record.choice
     assert choice is not None
-    measured = [one for one in confirmation.trainings.values() if one.stage == MEASURE]
-    best = choice["chosen"][BEST_RANDOM]  # trained once, among the random ones
-    measured += [replace(one, arm=BEST_RANDOM) for one in measured if one.arm == best]
-    winner = policy_from_list(next(one.policy for one in measured if one.arm == WINNER))
-    found = evidence(measured, _yard(plan, winner))
+    winner = policy_from_list(choice["policies"][WINNER])
+    data = plan.dataset
+    yard = yard_of(plan.held_out, classes=data.classes, samples=len(data.test), winner=winner)
+    found = evidence(measured_trainings(confirmation), yard)
     record = finish_confirmation(confirmation.writer, confirmation.record.id, _entries(plan, confirmation, found))
     return ConfirmOutcome(
         plan.sweep.name, record.number, plan.held_out.name, plan.settings.stored(), choice, found, changed
@@ -284,13 +282,6 @@ def _entries(plan: ConfirmPlan, confirmation: Confirmation, found: Evidence) -> 
         return []
     trainings = list(confirmation.trainings.values())
     return confirmation_entries(plan.spec, plan.sweep, confirmation.record, trainings, found)
-
-
-def _yard(plan: ConfirmPlan, winner: Policy) -> Yard:
-    cells: dict[str, int] = dict.fromkeys(families(plan.held_out), 0)
-    for kind in plan.held_out.kinds:
-        cells[kind.family] += len(kind.strengths)
-    return Yard(plan.dataset.classes, len(plan.dataset.test), cells, seen_families(winner))
 
 
 def _refuse_running(store: Store, sweep: SweepRecord) -> None:

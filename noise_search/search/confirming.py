@@ -11,7 +11,7 @@ Every job is stored when it is done; a run that was cut short goes on where it w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -189,6 +189,15 @@ def measured_arms(confirmation: Confirmation, seed: int) -> dict[str, Policy]:
     steps = epochs * confirmation.executors(MEASURE).steps_per_epoch
     ordered = ordering_arms(chosen[WINNER], steps=steps, epochs=epochs, seed=seed)
     return {WINNER: chosen[WINNER], NO_NOISE: Policy(), **chosen, **randoms, **ordered}
+
+
+def measured_trainings(confirmation: Confirmation) -> list[Confirmed]:
+    """Trainings of stage 2; the best random policy, trained once among the random ones, by that name too."""
+    assert confirmation.record.choice is not None
+    choice = cast(Mapping[str, Mapping[str, object]], confirmation.record.choice)
+    found = [one for one in confirmation.trainings.values() if one.stage == MEASURE]
+    best = choice["chosen"][BEST_RANDOM]
+    return found + [replace(one, arm=BEST_RANDOM) for one in found if one.arm == best]
 
 
 # --- training ---

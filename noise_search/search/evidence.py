@@ -13,6 +13,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from noise_search.corruptions.suites import Suite, families
 from noise_search.metrics import counts_unpacked, unpacked
 from noise_search.policy import Policy
 from noise_search.search.arms import AT_MEAN, AT_RMS
@@ -98,6 +99,21 @@ class _Arm:
     clean: Items
 
 
+def yard_of(suite: Suite, *, classes: int, samples: int, winner: Policy) -> Yard:
+    """What stage 2 measures on.
+
+    Args:
+        suite: Held-out.
+        classes: Of the data.
+        samples: Of the test split.
+        winner: Whose noises make families seen.
+    """
+    cells: dict[str, int] = dict.fromkeys(families(suite), 0)
+    for kind in suite.kinds:
+        cells[kind.family] += len(kind.strengths)
+    return Yard(classes, samples, cells, seen_families(winner))
+
+
 def seen_families(policy: Policy) -> frozenset[str]:
     """Families of corruptions that a noise of a policy belongs to."""
     return frozenset(
@@ -166,9 +182,9 @@ def _robust(arm: _Arm) -> Items:
     return scores
 
 
-def _difference(arms: Mapping[str, _Arm], other: str, yard: Yard, families: Collection[str]) -> PairedDifference:
+def _difference(arms: Mapping[str, _Arm], other: str, yard: Yard, of: Collection[str]) -> PairedDifference:
     """The winner minus another arm on some families."""
-    rows = [index for index, family in enumerate(yard.cells) if family in families]
+    rows = [index for index, family in enumerate(yard.cells) if family in of]
     layout = arms[WINNER].robust[:, rows].mean(axis=1) - arms[other].robust[:, rows].mean(axis=1)
     return paired_difference(layout)
 
