@@ -1,8 +1,9 @@
 """Sweeps and their confirmations on simulated trainings, whose true differences are known: what is said of them.
 
-All that decides is the real code: the drivers of the sweep and of the search among constant policies, the front, who
-races, who is chosen, the arms of stage 2, intervals and Holm's p-values. Trainings are drawn item by item, see
-`noise_search.execute.simulated_items`; every policy has a schedule unless it is constant by its part in the comparison.
+All that decides is the real code: who races, who is chosen, the arms of stage 2, intervals and Holm's p-values, on a
+real store. Trainings are drawn item by item, see `noise_search.execute.simulated_items`; the search and its rival's
+draw policies at random, and their fronts are taken as those of sweeps are. Every policy has a schedule unless it is
+constant by its part in the comparison.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from optuna.storages import InMemoryStorage
 from scipy import special
 
+from measuring import spread
 from noise_search.config import build, compose
 from noise_search.config.held_out import held_out_suite
 from noise_search.corruptions.suites import Suite
 from noise_search.execute import Executor
 from noise_search.execute.simulated_items import Effect, ItemsExecutor, World, no_effect
-from noise_search.policy import Policy, policy_from_list
+from noise_search.metrics import combined
+from noise_search.policy import Policy, policy_from_list, policy_to_list
+from noise_search.search.asking import random_policies
 from noise_search.search.choosing import FRONT, candidates
 from noise_search.search.confirming import (
     CHOOSE,
@@ -35,14 +38,22 @@ from noise_search.search.confirming import (
     run_measuring,
     stage_seeds,
 )
-from noise_search.search.evidence import BEST_RANDOM, CLEAN_MARGIN, NO_NOISE, WINNER, Evidence, evidence, yard_of
-from noise_search.search.fronts import FrontRow, front_rows
-from noise_search.search.simulating import simulate
+from noise_search.search.evidence import (
+    BEST_RANDOM,
+    CLEAN_MARGIN,
+    NO_NOISE,
+    PUBLISHED,
+    WINNER,
+    Evidence,
+    evidence,
+    yard_of,
+)
+from noise_search.search.fronts import FrontRow, pareto
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec
 from noise_search.statistics import CONFIDENCE
 from noise_search.store import Store, begin_confirmation, locate, open_store
-from noise_search.training import Job, Result
+from noise_search.training import Job, Member, Result
 
 ALPHA = 1 - CONFIDENCE
 MOST_FALSE_POSITIVES = 0.06
@@ -52,12 +63,8 @@ SWEEP = (
     "space=gaussian",
     "space.terms.inputs.schedule.choices=[linear,cosine,window]",
     f"budget.trials={TRIALS}",
-    "train.epochs=10",
-    "sampler=random",
-    f"sampler.batch={TRIALS}",
+    "train.epochs=5",
     f"driver.cohort={2 * TRIALS}",
-    "controls.constants=0",
-    "controls.random=0",
     "tracking.enabled=false",
 )
 CONSTANT = ("space.terms.inputs.schedule=constant",)
@@ -158,18 +165,30 @@ def sweeps(
         return [_sweep(cell, effect, seed, store, reuse=reuse) for seed in seeds]
 
 
-def _sweep(
-    cell: Cell, effect: Callable[[Policy], Effect], seed: int, store: Store, *, reuse: bool
-) -> dict[str, Any]:
+def _sweep(cell: Cell, effect: Callable[[Policy], Effect], seed: int, store: Store, *, reuse: bool) -> dict[str, Any]:
     world = World(seed, cell.clean, cell.seed_sd, effect=effect)
     spec, rival = (replace(_spec(*more), seed=seed) for more in ((), CONSTANT))
     validation = ItemsExecutor(world, spec.suite, split="validation", samples=cell.validation)
-    fronts = []
-    for name, own in ((f"sweep {seed}", spec), (f"sweep {seed}-constant", rival)):
-        sweep = simulate(own, name, store, validation, storage=InMemoryStorage())
-        fronts.append(front_rows(store, sweep.id))
+    fronts = [_searched(own, validation) for own in (spec, rival)]
     found, chosen = _confirm(cell, world, spec, store, fronts, reuse=reuse)
     return said(found) | _numbers(found, fronts[0], chosen)
+
+
+def _searched(spec: SweepSpec, executor: Executor) -> list[FrontRow]:
+    """Rows of a search at random, the control without noise first."""
+    policies = [Policy(), *random_policies(spec.space, TRIALS, seed=spec.seed)]
+    members = tuple(Member(str(slot), policy, spec.seed) for slot, policy in enumerate(policies))
+    results = executor.run(Job(members, 0, spec.train.epochs), lambda _epochs: None)
+    control, *rows = (_row(slot, *found, spec) for slot, found in enumerate(zip(policies, results, strict=True)))
+    best = pareto([(row.clean, row.robust) for row in rows])
+    return [control, *(replace(row, on_front=(row.clean, row.robust) in best) for row in rows)]
+
+
+def _row(slot: int, policy: Policy, result: Result, spec: SweepSpec) -> FrontRow:
+    clean, robust, worst, weights = (result.scores[key] for key in PUBLISHED)
+    trial, control = (slot - 1, None) if slot else (None, "no_noise")
+    score = combined(clean, robust, spec.objective.weight)
+    return FrontRow(trial, control, clean, robust, worst, weights, score, False, policy_to_list(policy))
 
 
 def _confirm(
@@ -180,7 +199,9 @@ def _confirm(
     settings = ConfirmSettings(
         TRIALS, "best", TOP, RANDOMS, CHOOSE_SEEDS, cell.seeds, ("constants", TRIALS), (suite.name, suite.digest)
     )
-    sweep = store.sweep(f"sweep {spec.seed}")
+    sweep = store.create_sweep(
+        name=f"sweep {spec.seed}", digest="simulated", identity={}, config={}, budget_trials=TRIALS
+    )
     with store.take_lease(sweep.id) as writer:
         record = begin_confirmation(writer, settings.stored())
         own = stable_hash(spec.seed, "confirm", record.number) % 2**63
@@ -188,15 +209,25 @@ def _confirm(
         executors: dict[str, Executor] = {
             CHOOSE: ItemsExecutor(world, spec.suite, split="validation", samples=cell.validation)
         }
-        confirmation = Confirmation(spec, settings, store, writer, record, executors.__getitem__, lambda _: None)
+        confirmation = Confirmation(
+            spec,
+            settings,
+            store,
+            writer,
+            record,
+            lambda stage, _multiple: executors[stage],
+            lambda _epochs: None,
+            world.classes,
+            cell.items,
+        )
         executors[MEASURE] = _measuring(cell, world, confirmation, reuse=reuse)
         run_choosing(confirmation, racers, fronts[0])
         run_measuring(confirmation)
         trainings = measured_trainings(confirmation)
-        winner = policy_from_list(next(one.policy for one in trainings if one.arm == WINNER))
-        samples = executors[MEASURE].validation_samples
         choice: Any = confirmation.record.choice
-        return evidence(trainings, yard_of(suite, world.classes, samples, winner)), choice["chosen"][WINNER]
+        samples, winner = executors[MEASURE].validation_samples, policy_from_list(choice["policies"][WINNER])
+        yard = yard_of(suite, classes=world.classes, samples=samples, winner=winner)
+        return evidence(trainings, yard), choice["chosen"][WINNER]
 
 
 def _measuring(cell: Cell, world: World, confirmation: Confirmation, *, reuse: bool) -> Executor:
@@ -246,7 +277,7 @@ def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "sweeps": len(found),
         "said": {name: share([one[name] for one in found if one[name] is not None]) for name in names},
-        **{f"mean_{name}": _mean([one[name] for one in found]) for name in ("gain", "searched_gain")},
+        **{name: _spread([one[name] for one in found]) for name in ("gain", "searched_gain")},
     }
 
 
@@ -261,10 +292,14 @@ def share(said: Sequence[bool]) -> dict[str, Any]:
     count, of, tail = sum(said), len(said), (1 - CONFIDENCE) / 2
     low = float(special.betaincinv(count, of - count + 1, tail)) if count else 0.0
     high = float(special.betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
-    return {"found": count, "of": of, "share": count / of if of else math.nan, "interval": [round(low, 4), round(high, 4)]}
+    return {
+        "found": count,
+        "of": of,
+        "share": count / of if of else math.nan,
+        "interval": [round(low, 4), round(high, 4)],
+    }
 
 
-def _mean(values: Sequence[float]) -> dict[str, float]:
-    mean = math.fsum(values) / len(values)
-    variance = math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
-    return {"mean": round(mean, 5), "standard_error": round(math.sqrt(variance / len(values)), 5)}
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    """As of other benchmarks, without the thousand values."""
+    return {key: value for key, value in spread(values).items() if key != "values"}

@@ -8,13 +8,14 @@ from typing import Any
 from noise_search.commands.places import store_location
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.listing import LISTINGS
+from noise_search.search.confirm_progress import confirmation_progress
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.progress import progress
 from noise_search.store import Store, SweepRecord, open_store
 
 
 def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
-    """State, budget, trials by outcome and why, epochs, samples, seconds, best trial and importance of knobs.
+    """State, trials by outcome and why, what they cost, the best, importance of knobs, and how confirmations stand.
 
     Importance takes seconds to find: it is that of the last time the sweep reached its total, and None before.
 
@@ -30,7 +31,8 @@ def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
     """
     with open_store(store_location(store), create=False) as opened:
         record = opened.sweep(name)
-        return {**_status(opened, record), "importance": record.importance}
+        found = {"importance": record.importance, "confirmations": confirmation_progress(opened, record)}
+        return {**_status(opened, record), **found}
 
 
 def statuses(*, store: str | Path | None = None) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from noise_search.policy import Policy
 from noise_search.seeds import numpy_generator
 from noise_search.training import Job, Member, Result
 
-STEPS_PER_EPOCH = 10
+STEPS_PER_EPOCH = 2
 KEPT = (0.95, 0.85, 0.70, 0.50, 0.30)  # of clean accuracy above chance at each severity, as suites are calibrated
 # Of the latent variance: the item, the item in a family, a policy on an item, one training on an item.
 SHARES = (0.45, 0.10, 0.10, 0.35)
@@ -116,7 +116,8 @@ class ItemsExecutor:
         cells = {kind.name: row.mean(axis=1).tolist() for kind, row in zip(self._suite.kinds, right, strict=True)}
         named = scores(float(right_clean.mean()), cells, self._families, self._world.classes)
         history = tuple(
-            {"epoch": float(epoch), "lr": 0.0, "train/loss": 0.0} for epoch in range(job.from_epoch + 1, job.to_epoch + 1)
+            {"epoch": float(epoch), "lr": 0.0, "train/loss": 0.0}
+            for epoch in range(job.from_epoch + 1, job.to_epoch + 1)
         )
         return Result(
             member=member.name,
@@ -173,8 +174,8 @@ def robust_accuracy(world: World, ability: Floats, *, spread: float = 0.0) -> Fl
 
 def ability_sd(world: World) -> float:
     """SD of ability between seeds that makes up the world's SD of robust accuracy, by its slope at the mean."""
-    low, high = robust_accuracy(world, np.array([-0.01, 0.01])).tolist()
-    return world.seed_sd * 0.02 / (high - low)
+    low, high = robust_accuracy(world, np.array([-0.01, 0.01]))
+    return float(world.seed_sd * 0.02 / (high - low))
 
 
 @lru_cache(maxsize=64)  # a few effects, looked up for every training

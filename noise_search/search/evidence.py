@@ -92,11 +92,16 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class _Arm:
+class Layout:
     """Item scores of an arm: robust (seeds, families, items), clean (seeds, items)."""
 
     robust: Items
     clean: Items
+
+    def over_families(self) -> Items:
+        """Robust scores, (seeds, items): means over families."""
+        scores: Items = self.robust.mean(axis=1)
+        return scores
 
 
 def yard_of(suite: Suite, *, classes: int, samples: int, winner: Policy) -> Yard:
@@ -128,7 +133,7 @@ def evidence(trainings: Sequence[Confirmed], yard: Yard) -> Evidence:
         trainings: Of every arm, all with the same seeds, at least two.
         yard: What they were scored on.
     """
-    arms = {name: _arm(own, yard) for name, own in _by_arm(trainings).items()}
+    arms = {name: layout_of(own, yard) for name, own in _by_arm(trainings).items()}
     others = [name for name in arms if name != WINNER]
     robust = {name: _difference(arms, name, yard, yard.cells) for name in others}
     adjusted = dict(zip(others, holm([robust[name].p_value for name in others]), strict=True))
@@ -137,7 +142,7 @@ def evidence(trainings: Sequence[Confirmed], yard: Yard) -> Evidence:
         means={name: _means(own) for name, own in _by_arm(trainings).items()},
         against=tuple(_comparison(arms, name, yard, robust[name], adjusted[name]) for name in others),
         clean=non_inferiority(arms[WINNER].clean - arms[NO_NOISE].clean, CLEAN_MARGIN),
-        scheduling=None if best is None else paired_difference(_robust(arms[WINNER]) - _robust(best)),
+        scheduling=None if best is None else paired_difference(arms[WINNER].over_families() - best.over_families()),
         scheduling_against=against,
     )
 
@@ -154,12 +159,12 @@ def _arm_of(name: str) -> str:
     return RANDOM if name.startswith(f"{RANDOM} ") else name
 
 
-def _arm(own: Sequence[Confirmed], yard: Yard) -> _Arm:
-    """Item scores by seed: of several trainings with one seed their mean."""
+def layout_of(own: Sequence[Confirmed], yard: Yard) -> Layout:
+    """Item scores of an arm by seed: of several trainings with one seed their mean."""
     seeds = sorted({one.seed for one in own})
     robust = [np.mean([_hits(one, yard) for one in own if one.seed == seed], axis=0) for seed in seeds]
     clean = [np.mean([_clean(one, yard) for one in own if one.seed == seed], axis=0) for seed in seeds]
-    return _Arm(np.stack(robust), np.stack(clean))
+    return Layout(np.stack(robust), np.stack(clean))
 
 
 def _hits(one: Confirmed, yard: Yard) -> Items:
@@ -177,12 +182,7 @@ def _above_chance(right: Items, yard: Yard, one: Confirmed) -> Items:
     return np.zeros_like(right) if one.diverged else (right - chance) / (1.0 - chance)
 
 
-def _robust(arm: _Arm) -> Items:
-    scores: Items = arm.robust.mean(axis=1)
-    return scores
-
-
-def _difference(arms: Mapping[str, _Arm], other: str, yard: Yard, of: Collection[str]) -> PairedDifference:
+def _difference(arms: Mapping[str, Layout], other: str, yard: Yard, of: Collection[str]) -> PairedDifference:
     """The winner minus another arm on some families."""
     rows = [index for index, family in enumerate(yard.cells) if family in of]
     layout = arms[WINNER].robust[:, rows].mean(axis=1) - arms[other].robust[:, rows].mean(axis=1)
@@ -190,7 +190,7 @@ def _difference(arms: Mapping[str, _Arm], other: str, yard: Yard, of: Collection
 
 
 def _comparison(
-    arms: Mapping[str, _Arm], other: str, yard: Yard, robust: PairedDifference, p_adjusted: float
+    arms: Mapping[str, Layout], other: str, yard: Yard, robust: PairedDifference, p_adjusted: float
 ) -> Comparison:
     unseen = [family for family in yard.cells if family not in yard.seen]
     seen = [family for family in yard.cells if family in yard.seen]
@@ -205,12 +205,12 @@ def _comparison(
     )
 
 
-def _best_constant(arms: Mapping[str, _Arm]) -> tuple[str | None, _Arm | None]:
+def _best_constant(arms: Mapping[str, Layout]) -> tuple[str | None, Layout | None]:
     """The constant arm with the highest mean, where the winner has a schedule; the comparison is the harder for it."""
     if AT_MEAN not in arms:
         return None, None
     constant = [name for name in (BEST_CONSTANT, AT_MEAN, AT_RMS) if name in arms]
-    best = max(constant, key=lambda name: float(_robust(arms[name]).mean()))
+    best = max(constant, key=lambda name: float(arms[name].over_families().mean()))
     return best, arms[best]
 
 

@@ -1,4 +1,4 @@
-"""The whole two-stage confirmation on simulated sweeps: what it says of noise that makes no difference, and of a gain."""
+"""The whole two-stage confirmation on simulated sweeps: what it says of noise that makes no difference, or a gain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy import stats
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = ROOT / "docs" / "results" / "0.1.0" / "confirm_null--cpu.json"
 SWEEPS = 40
-ONE_IN = 1e-4  # chance of failing by bad luck
+ONE_IN = 1e-3  # chance of failing by bad luck
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_a_winner_of_nothing_beats_no_noise_no_more_often_than_is_allowed_and_wo
 ) -> None:
     allowed = int(stats.binom.isf(ONE_IN, SWEEPS, simulated.MOST_FALSE_POSITIVES))
     found = simulated.sweeps(small(simulated), simulated.no_effect, range(SWEEPS))
-    for name in ("winner_beats_no_noise", "winner_beats_no_noise_by_holm"):
+    for name in ("winner_beats_no_noise", "winner_differs_from_no_noise", "winner_differs_from_any_arm_by_holm"):
         assert how_often(found, name) <= allowed
     wrong = simulated.sweeps(small(simulated), simulated.no_effect, range(SWEEPS), reuse=True)
     assert how_often(wrong, "winner_beats_no_noise") > allowed
