@@ -99,15 +99,32 @@ def moments(differences: Floats) -> Moments:
     Source: Satterthwaite 1946, Biometrics Bulletin 2, for the degrees of freedom.
     """
     seeds, items = differences.shape[-2:]
+    return Moments(differences.mean(axis=-1).mean(axis=-1), *error_and_df(mean_squares(differences), seeds, items))
+
+
+def mean_squares(differences: Floats) -> MeanSquares:
+    """Mean squares of layouts, shape (..., seeds, items), at least two of each."""
+    seeds, items = differences.shape[-2:]
     by_seed, by_item = differences.mean(axis=-1), differences.mean(axis=-2)
     mean = by_seed.mean(axis=-1)
     rest = differences - by_seed[..., :, None] - by_item[..., None, :] + mean[..., None, None]
-    squares = MeanSquares(
+    return MeanSquares(
         seeds=items * by_seed.var(axis=-1, ddof=1),
         items=seeds * by_item.var(axis=-1, ddof=1),
         rest=np.square(rest, out=rest).sum(axis=(-2, -1)) / ((seeds - 1) * (items - 1)),
     )
-    return Moments(mean, *error_and_df(squares, seeds, items))
+
+
+def rescaled(squares: MeanSquares, *, of: tuple[int, int], to: tuple[int, int]) -> MeanSquares:
+    """Mean squares that layouts of another size are expected to have, a negative part of the variance being none.
+
+    Args:
+        squares: Mean squares.
+        of, to: Seeds and items of the layouts that gave them, and of the others.
+    """
+    seeds = np.maximum(0.0, squares.seeds - squares.rest) / of[1]
+    items = np.maximum(0.0, squares.items - squares.rest) / of[0]
+    return MeanSquares(squares.rest + to[1] * seeds, squares.rest + to[0] * items, squares.rest)
 
 
 def error_and_df(squares: MeanSquares, seeds: int, items: int) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ from noise_search.cli.show import duration, policy_text, print_json, print_table
 if TYPE_CHECKING:
     from noise_search.commands import ConfirmOutcome, ConfirmPlan
     from noise_search.search.evidence import Comparison
+    from noise_search.search.learning_rates import RateCheck
     from noise_search.statistics import PairedDifference
 
 _NUMBERS = {
@@ -37,6 +38,12 @@ def add_confirm(command: AddCommand) -> None:
     confirm.add_argument("--rule", default="best", metavar="RULE", help="that picks the winner, as of pick")
     for name, what in _NUMBERS.items():
         confirm.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=what)
+    confirm.add_argument(
+        "--no-lr-check",
+        action="store_false",
+        dest="lr_check",
+        help="do not train the winner and no noise at half and double the learning rate",
+    )
     confirm.add_argument("--preview", action="store_true", help="say what it would do and cost, and write nothing")
 
 
@@ -44,7 +51,9 @@ def _confirm(options: argparse.Namespace, _: Sequence[str]) -> int:
     from noise_search import commands
 
     given = {name: value for name in _NUMBERS if (value := getattr(options, name)) is not None}
-    plan = commands.plan_confirmation(options.name, rule=options.rule, store=options.store, **given)
+    plan = commands.plan_confirmation(
+        options.name, rule=options.rule, store=options.store, lr_check=options.lr_check, **given
+    )
     if options.preview and options.json:
         print_json(_plan_json(plan))
         return DONE
@@ -52,8 +61,8 @@ def _confirm(options: argparse.Namespace, _: Sequence[str]) -> int:
     if options.preview:
         return DONE
     try:
-        with terminated_as_interrupted(), progress() as reporter:
-            outcome = commands.run_confirmation(plan, reporter=reporter)
+        with terminated_as_interrupted(), progress() as bar:
+            outcome = commands.run_confirmation(plan, reporter=bar, on_choice=lambda choice: bar.say(_shows(choice)))
     except KeyboardInterrupt:
         print("interrupted; continue with:", shlex.join(_command(options, given)), file=sys.stderr)
         return INTERRUPTED
@@ -65,7 +74,8 @@ def _command(options: argparse.Namespace, given: Mapping[str, int]) -> list[str]
     """The command that goes on."""
     store = [] if options.store is None else ["--store", options.store]
     numbers = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    return ["noise-search", "confirm", options.name, "--rule", options.rule, *numbers, *store]
+    rates = [] if options.lr_check else ["--no-lr-check"]
+    return ["noise-search", "confirm", options.name, "--rule", options.rule, *numbers, *rates, *store]
 
 
 def _plan_json(plan: ConfirmPlan) -> dict[str, Any]:
@@ -74,7 +84,8 @@ def _plan_json(plan: ConfirmPlan) -> dict[str, Any]:
         "settings": plan.settings.stored(),
         "epochs_at_most": dict(plan.epochs),
         "seconds": plan.seconds,
-        "smallest_gain_in_sd_between_seeds": plan.smallest_gain,
+        "smallest_gain_in_sd_between_seeds": plan.smallest_gain_in_sd,
+        "smallest_gain": plan.smallest_gain,
     }
 
 
@@ -87,11 +98,27 @@ def _print_plan(plan: ConfirmPlan) -> None:
         f"stage 1:   {settings.seeds} fresh seeds on validation, at most {epochs['choose']:,} epochs",
         f"stage 2:   {settings.measure_seeds} other seeds on test, suite {settings.held_out[0]}, at most "
         f"{epochs['measure']:,} epochs",
-        f"shows:     gains from {plan.smallest_gain:.2f} SD between seeds up, in 4 of 5 cases",
+        f"shows:     gains from {plan.smallest_gain_in_sd:.2f} SD between seeds up, in 4 of 5 cases",
     ]
+    if plan.lr_check:
+        rates = f"lr check:  winner and no noise at other rates, on validation, {epochs['learning_rates']:,} epochs"
+        lines.insert(2, rates)
+    if plan.smallest_gain is not None:
+        lines.append(_shows({"smallest_gain": plan.smallest_gain}))
     if plan.seconds is not None:
         lines.append(f"time:      about {duration(plan.seconds)} at most, at the pace of the sweep")
     print("\n".join(lines), file=sys.stderr)
+
+
+def _shows(choice: Mapping[str, Any]) -> str:
+    """What stage 2 can show, as far as stage 1 can tell.
+
+    >>> _shows({"smallest_gain": 0.0184})
+    'shows:     gains from 1.8 points of robust accuracy up, in 4 of 5 cases, by the spread in stage 1'
+    """
+    found = choice["smallest_gain"]
+    gains = "an unknown size" if found is None else f"{100 * found:.1f} points of robust accuracy"
+    return f"shows:     gains from {gains} up, in 4 of 5 cases, by the spread in stage 1"
 
 
 def _print(outcome: ConfirmOutcome) -> None:
@@ -103,6 +130,8 @@ def _print(outcome: ConfirmOutcome) -> None:
         ]
     )
     print_table([{"winner minus": _named(one.arm, chosen), **_cells(one)} for one in found.against])
+    if outcome.learning_rates is not None:
+        _print_rates(outcome.learning_rates)
     winner = outcome.choice["policies"]["winner"]
     print(f"winner:     {chosen['winner']}, {policy_text(winner).replace(chr(10), ', ')}")
     print(f"clean:      {_points(found.clean.difference)} against no noise, {_kept(found.clean.holds)}")
@@ -110,9 +139,23 @@ def _print(outcome: ConfirmOutcome) -> None:
         print("scheduling: the winner has no schedule")
     else:
         print(f"scheduling: {_points(found.scheduling)} over {found.scheduling_against}")
+    if outcome.learning_rates is not None:
+        print(f"lr check:   {_rates_sentence(outcome.learning_rates)}")
     seeds = found.clean.difference.n_seeds
     print(f"measured:   test, suite {outcome.held_out}, {seeds} seeds, confirmation {outcome.number} of {outcome.name}")
     print("            points of accuracy above chance with 95 % intervals, p by Holm over all arms")
+
+
+def _print_rates(found: RateCheck) -> None:
+    rows = found.means.items()
+    print_table([{"on validation": arm} | {key: f"{value:.3f}" for key, value in means.items()} for arm, means in rows])
+
+
+def _rates_sentence(found: RateCheck) -> str:
+    """Whether no noise comes up to the winner at another learning rate."""
+    what = "stays behind the winner" if found.holds else "may come up to the winner"
+    seeds = found.difference.n_seeds
+    return f"{found.best} {what}, which is {_points(found.difference)} more robust (validation, {seeds} seeds)"
 
 
 def _named(arm: str, chosen: dict[str, str]) -> str:

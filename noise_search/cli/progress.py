@@ -34,6 +34,10 @@ class Bar:
         """Say how it stands beside it."""
         self._progress.update(self._task, description=text)
 
+    def say(self, text: str) -> None:
+        """Leave a line above it."""
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def stop(self) -> None:
         """Take it away."""
         if self._progress.live.is_started:

@@ -269,6 +269,8 @@ def print_more(found: dict[str, Any]) -> None:
         print(f"overuse of noise: flagged in {_plural(found['overused'], 'trial')}, complete ones counted too")
     if found["epochs_saved"]:
         print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
+    for one in found["confirmations"]:
+        print(_confirmation_text(one))
     if found["lead"] is not None:
         _print_lead(found["name"], found["lead"], found["budget"]["seeds"])
     if found["importance"] is not None:
@@ -290,6 +292,15 @@ def _print_importance(found: Mapping[str, Any]) -> None:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def _confirmation_text(one: Mapping[str, Any]) -> str:
+    """How a confirmation stands: `confirmation 1: interrupted in stage 1, 6 of at most 33 trainings`."""
+    if one["state"] == "finished":
+        return f"confirmation {one['number']}: finished"
+    stage = {"constants": "the search among constant policies", "choose": "stage 1", "measure": "stage 2"}[one["stage"]]
+    counts = "" if one["stage"] == "constants" else f", {one['trainings']} of at most {one['at_most']} trainings"
+    return f"confirmation {one['number']}: {one['state']} in {stage}{counts}"
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:

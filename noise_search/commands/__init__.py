@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from noise_search.commands.confirming import ConfirmOutcome, ConfirmPlan, confirm, plan_confirmation, run_confirmation
+from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
+from noise_search.commands.confirming import ConfirmOutcome, confirm, run_confirmation
 from noise_search.commands.diagnosis import Check, doctor
 from noise_search.commands.looking import Pages, ui
 from noise_search.commands.picking import PickOutcome, pick

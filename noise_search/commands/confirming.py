@@ -3,82 +3,40 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
-from noise_search.commands.places import store_location
+from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
 from noise_search.commands.sweeping import run_sweep
-from noise_search.config import build
-from noise_search.config.held_out import held_out_suite
-from noise_search.corruptions.suites import Suite
-from noise_search.data import Dataset
-from noise_search.errors import CallerError, raise_if_any
+from noise_search.errors import CallerError
 from noise_search.execute import Executor, InlineExecutor
-from noise_search.search.choosing import Candidate, candidates
-from noise_search.search.confirm_mirroring import confirmation_entries
+from noise_search.policy import Policy
+from noise_search.search.choosing import candidates
+from noise_search.search.confirm_mirroring import ConfirmationMirror, mirrored
 from noise_search.search.confirmed import evidence_of
 from noise_search.search.confirming import (
     CHOOSE,
     MEASURE,
     Confirmation,
-    ConfirmSettings,
     run_choosing,
     run_measuring,
 )
-from noise_search.search.driver import Reporter
-from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, WINNER, Evidence
-from noise_search.search.fronts import FrontRow, front_rows
-from noise_search.search.identity import identity_of, refuse_another
-from noise_search.search.opening import drain, modes_of, start_mirror
-from noise_search.search.pick import contenders, rule_named
+from noise_search.search.driver import Reporter, Watched
+from noise_search.search.evidence import Evidence, yard_of
+from noise_search.search.fronts import front_rows
+from noise_search.search.learning_rates import RateCheck, rate_check, run_rate_check
+from noise_search.search.opening import modes_of
+from noise_search.search.pick import contenders
 from noise_search.search.reporting import Silent
 from noise_search.seeds import stable_hash
-from noise_search.spec import SweepSpec, TrainSpec
-from noise_search.statistics import smallest_detectable
-from noise_search.store import (
-    Location,
-    OutboxEntry,
-    Store,
-    SweepRecord,
-    begin_confirmation,
-    finish_confirmation,
-    open_store,
-)
-from noise_search.training import Setup, load_dataset, make_workbench
+from noise_search.spec import TrainSpec
+from noise_search.store import begin_confirmation, finish_confirmation, open_store
+from noise_search.training import Setup, Workbench, make_workbench
 from noise_search.training.threads import cpu_threads
 
-SMALL = 10_000  # training samples, under which more seeds are measured by default
-MEASURE_SEEDS, MEASURE_SEEDS_OF_SMALL = 5, 10
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmPlan:
-    """A checked confirmation: nothing is written yet.
-
-    Args:
-        sweep, spec, dataset: What is confirmed.
-        settings: What it does.
-        held_out: Suite of stage 2.
-        location: Of the store.
-        epochs: Of single trainings, at most, by part.
-        seconds: That these take at the pace of the sweep; None where it has trained nothing.
-        smallest_gain: That stage 2 shows in 4 of 5 cases, in SDs of a difference between seeds.
-    """
-
-    sweep: SweepRecord
-    spec: SweepSpec
-    dataset: Dataset
-    settings: ConfirmSettings
-    held_out: Suite
-    location: Location
-    epochs: Mapping[str, int]
-    seconds: float | None
-    smallest_gain: float
+Choice = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,84 +48,20 @@ class ConfirmOutcome:
         number: Of the confirmation.
         held_out: Suite of stage 2.
         settings: What it did.
-        choice: What stage 1 chose.
+        choice: What stage 1 chose, and the smallest gain that it said stage 2 would show.
         evidence: What stage 2 says.
         changed: False when everything was there before.
+        learning_rates: How the winner and no noise do at other learning rates; None where that was not asked for.
     """
 
     name: str
     number: int
     held_out: str
     settings: Mapping[str, object]
-    choice: Mapping[str, Any]
+    choice: Choice
     evidence: Evidence
     changed: bool
-
-
-def plan_confirmation(
-    name: str,
-    *,
-    rule: str = "best",
-    top: int = 4,
-    randoms: int = 3,
-    seeds: int = 3,
-    measure_seeds: int | None = None,
-    constant_trials: int | None = None,
-    store: str | Path | None = None,
-) -> ConfirmPlan:
-    """Check a confirmation, and say what it costs.
-
-    Args:
-        name: Of the sweep.
-        rule: That picks the winner; see `pick`. Of `trial=N` that trial alone races, against the others.
-        top: Policies of the front, and constant ones, that race in stage 1.
-        randoms: Policies drawn at random.
-        seeds: Fresh seeds of stage 1.
-        measure_seeds: Other seeds of stage 2; None: 10 for small data, else 5.
-        constant_trials: Trials of the search among constant policies; None: as many as the sweep has.
-        store: Folder of the store.
-
-    Raises:
-        CallerError: For every mistake in the arguments, a sweep that is running, an empty front, other data than those
-            of the sweep, or data without a held-out suite.
-    """
-    rule_named(rule)
-    location = store_location(store)
-    with open_store(location, create=False) as opened:
-        sweep = opened.sweep(name)
-        _refuse_running(opened, sweep)
-        spec = replace(build(sweep.config), name=sweep.name)
-        dataset = load_dataset(spec.data)
-        refuse_another(sweep, _identity(sweep, spec, dataset))
-        fixed = MEASURE_SEEDS_OF_SMALL if len(dataset.train) < SMALL else MEASURE_SEEDS
-        measured = fixed if measure_seeds is None else measure_seeds
-        trials = sweep.budget_trials if constant_trials is None else constant_trials
-        _refuse_mistakes(top=top, randoms=randoms, seeds=seeds, measure_seeds=measured, constant_trials=trials)
-        candidates(contenders(opened, sweep.id, rule), [], spec.space, top=top, randoms=randoms, seed=0)
-        pace = _seconds_an_epoch(opened, sweep)
-    held_out = held_out_suite(spec.data.name, dataset.modality)
-    settings = ConfirmSettings(
-        sweep.budget_trials,
-        rule,
-        top,
-        randoms,
-        seeds,
-        measured,
-        (f"{name}-constant", trials),
-        (held_out.name, held_out.digest),
-    )
-    epochs = _epochs(spec, settings)
-    return ConfirmPlan(
-        sweep,
-        spec,
-        dataset,
-        settings,
-        held_out,
-        location,
-        epochs,
-        None if pace is None else pace * sum(epochs.values()),
-        smallest_detectable(1 / math.sqrt(measured), measured - 1),
-    )
+    learning_rates: RateCheck | None = None
 
 
 def confirm(name: str, *, reporter: Reporter | None = None, **settings: Any) -> ConfirmOutcome:
@@ -175,33 +69,69 @@ def confirm(name: str, *, reporter: Reporter | None = None, **settings: Any) -> 
     return run_confirmation(plan_confirmation(name, **settings), reporter=reporter)
 
 
-def run_confirmation(plan: ConfirmPlan, *, reporter: Reporter | None = None) -> ConfirmOutcome:
+def run_confirmation(
+    plan: ConfirmPlan, *, reporter: Reporter | None = None, on_choice: Callable[[Choice], None] = lambda _: None
+) -> ConfirmOutcome:
     """Search among constant policies, choose, measure; whatever is stored is not trained again.
 
     Args:
         plan: Checked.
         reporter: Told of progress.
+        on_choice: Called when stage 1 has chosen, before test is read, with what it chose and the smallest gain in
+            robust accuracy above chance, `smallest_gain`, that stage 2 shows in 4 of 5 cases.
 
     Raises:
-        KeyboardInterrupt: It was interrupted; what is stored stays.
-        CallerError: The search among constant policies was stopped from elsewhere, or failed.
+        KeyboardInterrupt: It was interrupted, or stopped from elsewhere; what is stored stays.
+        CallerError: The search among constant policies was stopped from elsewhere, or failed; the sweep is driven.
     """
-    said = reporter or Silent()
-    constants, trials = plan.settings.constants
-    if trials:
-        _search_constants(plan, constants, trials, said)
-    with _opened(plan, constants if trials else None, said) as (confirmation, racers, front):
-        before = len(confirmation.trainings)
-        run_choosing(confirmation, racers, front)
-        run_measuring(confirmation)
-        outcome = _outcome(plan, confirmation, changed=len(confirmation.trainings) > before)
-        if plan.spec.tracking.enabled:
-            drain(start_mirror(confirmation.store, plan.sweep.id, plan.location))
-        return outcome
+    with open_store(plan.location, create=True) as store, store.take_lease(plan.sweep.id) as writer:
+        writer.update_sweep(stop_requested=False)
+        said = Watched(reporter or Silent(), store, plan.sweep.id)
+        record = begin_confirmation(writer, plan.settings.stored())
+        with mirrored(plan.spec, plan.sweep, store, writer, record) as mirror:
+            if plan.settings.constants[1] and record.choice is None:
+                _search_constants(plan, said)
+            with cpu_threads(plan.spec.train.threads):
+                confirmation = Confirmation(
+                    plan.spec,
+                    plan.settings,
+                    store,
+                    writer,
+                    record,
+                    _executors(plan),
+                    said.advance,
+                    plan.dataset.classes,
+                    len(plan.dataset.test),
+                )
+                return _run(plan, confirmation, said, mirror, on_choice)
 
 
-def _search_constants(plan: ConfirmPlan, name: str, trials: int, reporter: Reporter) -> None:
+def _run(
+    plan: ConfirmPlan,
+    confirmation: Confirmation,
+    reporter: Reporter,
+    mirror: ConfirmationMirror,
+    on_choice: Callable[[Choice], None],
+) -> ConfirmOutcome:
+    before = len(confirmation.trainings)
+    parts = (CHOOSE, "learning_rates", MEASURE)
+    reporter.begin(sum(plan.epochs[part] for part in parts), before * plan.spec.train.epochs)
+    reporter.message("stage 1")
+    _choose(plan, confirmation, on_choice)
+    mirror.arms(confirmation, CHOOSE)
+    if plan.lr_check:
+        reporter.message("learning rates")
+        run_rate_check(confirmation)
+        mirror.arms(confirmation, CHOOSE)
+    reporter.message("stage 2")
+    run_measuring(confirmation)
+    mirror.arms(confirmation, MEASURE)
+    return _outcome(plan, confirmation, mirror, changed=len(confirmation.trainings) > before)
+
+
+def _search_constants(plan: ConfirmPlan, reporter: Reporter) -> None:
     """Run the rival's search to its end: one that was cut short would not be tuned as hard."""
+    name, trials = plan.settings.constants
     config = _constant_config(plan.sweep.config, name, trials)
     outcome = run_sweep(config, store=plan.location.folder, reporter=reporter)
     if outcome.state == "interrupted":  # a sweep closes itself and says so
@@ -210,43 +140,44 @@ def _search_constants(plan: ConfirmPlan, name: str, trials: int, reporter: Repor
         raise CallerError(f"confirm: expected {name} to come to its end, got {outcome.state}; confirm again to go on")
 
 
-@contextmanager
-def _opened(
-    plan: ConfirmPlan, constants: str | None, reporter: Reporter
-) -> Iterator[tuple[Confirmation, list[Candidate], list[FrontRow]]]:
-    spec = plan.spec
-    with (
-        cpu_threads(spec.train.threads),
-        open_store(plan.location, create=True) as store,
-        store.take_lease(plan.sweep.id) as writer,
-    ):
-        record = begin_confirmation(writer, plan.settings.stored())
-        front = contenders(store, plan.sweep.id, plan.settings.rule)
-        of_constants = front_rows(store, store.sweep(constants).id) if constants else []
-        racers = candidates(
-            front,
-            of_constants,
-            spec.space,
-            top=plan.settings.top,
-            randoms=plan.settings.randoms,
-            seed=stable_hash(spec.seed, "confirm", record.number) % 2**63,
-        )
-        confirmation = Confirmation(spec, plan.settings, store, writer, record, _executors(plan), reporter.advance)
-        done = len(confirmation.trainings) * spec.train.epochs
-        reporter.begin(plan.epochs["choose"] + plan.epochs["measure"], done)
-        yield confirmation, racers, front
+def _choose(plan: ConfirmPlan, confirmation: Confirmation, on_choice: Callable[[Choice], None]) -> None:
+    if confirmation.record.choice is not None:
+        return
+    store, settings = confirmation.store, confirmation.settings
+    name, trials = settings.constants
+    front = contenders(store, plan.sweep.id, settings.rule)
+    seed = stable_hash(plan.spec.seed, "confirm", confirmation.record.number) % 2**63
+    racers = candidates(
+        front,
+        front_rows(store, store.sweep(name).id) if trials else [],
+        plan.spec.space,
+        top=settings.top,
+        randoms=settings.randoms,
+        seed=seed,
+    )
+    run_choosing(confirmation, racers, front)
+    on_choice(_choice(confirmation))
 
 
-def _executors(plan: ConfirmPlan) -> Callable[[str], Executor]:
-    """Executor of a stage, made when it is asked for first: test is drawn for stage 2 alone."""
+def _choice(confirmation: Confirmation) -> Choice:
+    assert confirmation.record.choice is not None
+    return confirmation.record.choice
+
+
+def _executors(plan: ConfirmPlan) -> Callable[[str, float], Executor]:
+    """Executor of a stage at a multiple of the learning rate; test is drawn when that of stage 2 is asked for."""
     mode, score_mode = modes_of(plan.sweep)
 
-    @cache
-    def executor(stage: str) -> Executor:
+    @lru_cache(maxsize=1)  # the corruptions of one split take gigabytes: those of validation make room for test's
+    def bench(stage: str) -> Workbench:
         spec, suite = plan.spec, plan.held_out if stage == MEASURE else plan.spec.suite
         setup = Setup(spec.data, spec.model, spec.optimizer, _scored_last(spec.train), suite, mode, score_mode)
-        bench = make_workbench(setup, dataset=plan.dataset, scored_on="test" if stage == MEASURE else "validation")
-        return InlineExecutor(bench, mode, score_mode)
+        return make_workbench(setup, dataset=plan.dataset, scored_on="test" if stage == MEASURE else "validation")
+
+    def executor(stage: str, multiple: float) -> Executor:
+        made = bench(stage)
+        optimizer = replace(made.setup.optimizer, lr=made.setup.optimizer.lr * multiple)
+        return InlineExecutor(replace(made, setup=replace(made.setup, optimizer=optimizer)), mode, score_mode)
 
     return executor
 
@@ -255,67 +186,23 @@ def _scored_last(train: TrainSpec) -> TrainSpec:
     return replace(train, score_every=train.epochs)
 
 
-def _outcome(plan: ConfirmPlan, confirmation: Confirmation, *, changed: bool) -> ConfirmOutcome:
-    choice: Mapping[str, Any] | None = confirmation.record.choice
-    assert choice is not None
+def _outcome(
+    plan: ConfirmPlan, confirmation: Confirmation, mirror: ConfirmationMirror, *, changed: bool
+) -> ConfirmOutcome:
     found = evidence_of(confirmation.store, confirmation.record)
-    record = finish_confirmation(confirmation.writer, confirmation.record.id, _entries(plan, confirmation, found))
+    record = finish_confirmation(confirmation.writer, confirmation.record.id, mirror.closing(found))
+    samples = len(plan.dataset.validation)
+    validation = yard_of(plan.spec.suite, classes=plan.dataset.classes, samples=samples, winner=Policy())
     return ConfirmOutcome(
-        plan.sweep.name, record.number, plan.held_out.name, plan.settings.stored(), choice, found, changed
+        plan.sweep.name,
+        record.number,
+        plan.held_out.name,
+        plan.settings.stored(),
+        _choice(confirmation),
+        found,
+        changed,
+        rate_check(confirmation, validation),
     )
-
-
-def _entries(plan: ConfirmPlan, confirmation: Confirmation, found: Evidence) -> list[OutboxEntry]:
-    """What the mirror is to show, once."""
-    if not plan.spec.tracking.enabled or confirmation.record.finished_at is not None:
-        return []
-    trainings = list(confirmation.trainings.values())
-    return confirmation_entries(plan.spec, plan.sweep, confirmation.record, trainings, found)
-
-
-def _refuse_running(store: Store, sweep: SweepRecord) -> None:
-    """Refuse a sweep whose front may still change."""
-    if sweep.state != "running":
-        return
-    if store.is_driven(sweep.id):
-        what, then = "which is running", f"wait for it, or end it with: noise-search stop {sweep.name}"
-    else:
-        what, then = "whose process died", "continue it with the command that began it"
-    raise CallerError(f"confirm: expected a sweep that has ended, got {sweep.name}, {what}; {then}")
-
-
-def _refuse_mistakes(**numbers: int) -> None:
-    least = {"top": 1, "randoms": 1, "seeds": 2, "measure_seeds": 2, "constant_trials": 0}
-    raise_if_any(
-        [
-            f"confirm {name}: expected a whole number from {least[name]} up, got {value!r}"
-            for name, value in numbers.items()
-            if value < least[name]
-        ]
-    )
-
-
-def _identity(sweep: SweepRecord, spec: SweepSpec, dataset: Dataset) -> dict[str, object]:
-    """What the stored configuration is today; trials that cards started with are what they were."""
-    started = {key: value for key, value in sweep.identity.items() if key == "sampler.warm_start"}
-    return identity_of(spec, dataset) | started
-
-
-def _epochs(spec: SweepSpec, settings: ConfirmSettings) -> dict[str, int]:
-    """Epochs of single trainings, at most: no arm drops out, the winner has a schedule."""
-    racing = 2 * settings.top + settings.randoms
-    measured = len((WINNER, NO_NOISE, BEST_CONSTANT)) + settings.randoms + 4
-    counts = {
-        "constants": settings.constants[1],
-        CHOOSE: racing * settings.seeds,
-        MEASURE: measured * settings.measure_seeds,
-    }
-    return {part: count * spec.train.epochs for part, count in counts.items()}
-
-
-def _seconds_an_epoch(store: Store, sweep: SweepRecord) -> float | None:
-    trained = sum(job.epochs_trained for job in store.jobs(sweep.id))
-    return sweep.seconds / trained if trained else None
 
 
 def _constant_config(config: Mapping[str, Any], name: str, trials: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from noise_search.commands.places import store_location
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.listing import LISTINGS
+from noise_search.search.confirm_progress import confirmation_progress
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.leads import lead
 from noise_search.search.progress import is_out_of_time, progress
@@ -16,7 +17,7 @@ from noise_search.store import Store, SweepRecord, open_store
 
 
 def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
-    """State, budget, trials by outcome and why, epochs, samples, seconds, best trial, its lead and importance of knobs.
+    """State, trials by outcome and why, costs, the best and its lead, importance of knobs, how confirmations stand.
 
     Importance takes seconds to find: it is that of the last time the sweep reached its total, and None before.
 
@@ -33,7 +34,11 @@ def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
     with open_store(store_location(store), create=False) as opened:
         record = opened.sweep(name)
         ahead = lead(opened, record, front_rows(opened, record.id))
-        more = {"lead": ahead and asdict(ahead), "importance": record.importance}
+        more = {
+            "lead": ahead and asdict(ahead),
+            "importance": record.importance,
+            "confirmations": confirmation_progress(opened, record),
+        }
         return _status(opened, record) | more
 
 

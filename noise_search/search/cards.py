@@ -20,7 +20,7 @@ from noise_search.metrics import robust
 from noise_search.policy import Card, policy_from_list
 from noise_search.policy.evidence import ARMS, CONFIRMED, SCORES, SEARCHED, SPLITS
 from noise_search.search.arms import AT_MEAN, AT_RMS, REVERSED, SHUFFLED
-from noise_search.search.confirmed import kinds_of, measured_arms, yard_of
+from noise_search.search.confirmed import kinds_of, measured_trainings, measured_yard
 from noise_search.search.evidence import (
     BEST_CONSTANT,
     BEST_RANDOM,
@@ -125,8 +125,8 @@ def confirmed(store: Store, record: ConfirmationRecord, test_reads: int) -> dict
         record: The confirmation.
         test_reads: How often test of these data was read; see `Store.test_reads`.
     """
-    measured = measured_arms(store, record)
-    yard = yard_of(measured)
+    measured = measured_trainings(store, record)
+    yard = measured_yard(record, measured)
     name, digest = cast(list[str], record.settings["held_out"])
     return {
         "kind": CONFIRMED,

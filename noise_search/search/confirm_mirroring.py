@@ -1,67 +1,125 @@
 """What the tracking mirror is told of a confirmation: a run in an experiment of its own, and one nested for each arm.
 
-The run of a confirmation is tagged with the sweep that it confirms. An arm has a metric of each score, with a step for
-every seed, and the means; the confirmation has the differences between the winner and every arm.
+The run of a confirmation is tagged with the sweep that it confirms. It is open from the start, arms join it at the end
+of their stage, and whoever goes on with a confirmation that was cut short opens it again. An arm has a metric of each
+score, with a step for every seed, and the means; the confirmation has the differences between the winner and every arm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from statistics import fmean
 
 import noise_search
+from noise_search.search.confirming import CHOOSE, MEASURE, Confirmation
 from noise_search.search.evidence import PUBLISHED, Evidence
 from noise_search.search.mirroring import milliseconds, policy_parameters
+from noise_search.search.opening import drain, start_mirror
 from noise_search.spec import SweepSpec
 from noise_search.statistics import PairedDifference
-from noise_search.store import ConfirmationRecord, Confirmed, OutboxEntry, SweepRecord
-from noise_search.tracking.messages import MemberFinished, MetricPoint, SweepClosed, SweepOpened
+from noise_search.store import ConfirmationRecord, Confirmed, OutboxEntry, Store, SweepRecord, Writer
+from noise_search.tracking.messages import MemberFinished, Message, MetricPoint, Status, SweepClosed, SweepOpened
 
 CONFIRMS_TAG = "noise_search.confirms"
-_STAGES = {"choose": "stage 1", "measure": "stage 2"}
+_STAGES = {CHOOSE: "stage 1", MEASURE: "stage 2"}
 
 
-def confirmation_entries(
-    spec: SweepSpec,
-    sweep: SweepRecord,
-    record: ConfirmationRecord,
-    trainings: Sequence[Confirmed],
-    found: Evidence,
-) -> list[OutboxEntry]:
-    """A finished confirmation: its run, one of each arm in each stage, and what came of it."""
-    name, experiment = f"{sweep.name} confirmation {record.number}", f"{spec.tracking.experiment}_confirmations"
-    started, now = milliseconds(record.created_at), milliseconds(datetime.now(UTC))
-    settings = {key: str(value) for key, value in record.settings.items()}
-    tags = {CONFIRMS_TAG: sweep.name, "noise_search.version": noise_search.__version__}
-    opened = SweepOpened(name, experiment, settings, tags, started)
-    arms = [
-        MemberFinished(
-            sweep=name,
-            experiment=experiment,
-            member=f"{_STAGES[stage]}, {arm}",
+class ConfirmationMirror:
+    """What is left for the mirror of a confirmation, each thing once; nothing of one that is finished or not tracked.
+
+    Args:
+        spec, sweep: What is confirmed.
+        store, writer: Where it is left.
+        record: Of the confirmation, as it was when this run of it began.
+    """
+
+    def __init__(
+        self, spec: SweepSpec, sweep: SweepRecord, store: Store, writer: Writer, record: ConfirmationRecord
+    ) -> None:
+        self._store, self._writer, self._record, self._sweep = store, writer, record, sweep
+        self._name = f"{sweep.name} confirmation {record.number}"
+        self._experiment = f"{spec.tracking.experiment}_confirmations"
+        self._says = spec.tracking.enabled and record.finished_at is None
+
+    def open(self) -> None:
+        """The run is there, or runs again."""
+        settings = {key: str(value) for key, value in self._record.settings.items()}
+        tags = {CONFIRMS_TAG: self._sweep.name, "noise_search.version": noise_search.__version__}
+        started = milliseconds(self._record.created_at)
+        self._enqueue([self._once("opened", SweepOpened(self._name, self._experiment, settings, tags, started))])
+
+    def arms(self, confirmation: Confirmation, stage: str) -> None:
+        """Every arm of a stage that has come to its end; those that are shown stay as they are."""
+        found = [one for one in confirmation.trainings.values() if one.stage == stage]
+        entries = [self._arm(f"{_STAGES[stage]}, {arm}", own) for arm, own in _by_arm(found).items()]
+        shown = self._store.outbox_keys(self._sweep.id)
+        self._enqueue([one for one in entries if one.key not in shown])
+
+    def closing(self, found: Evidence) -> list[OutboxEntry]:
+        """The end of the run, with what came of it: to be stored with the confirmation's own."""
+        now = milliseconds(datetime.now(UTC))
+        return [self._closed("FINISHED", tuple(_of_all(found, now)), now)] if self._says else []
+
+    def cut_short(self, status: Status) -> None:
+        """The run has ended before its time."""
+        self._enqueue([self._closed(status, (), milliseconds(datetime.now(UTC)))])
+
+    def _arm(self, member: str, own: Sequence[Confirmed]) -> OutboxEntry:
+        now = milliseconds(datetime.now(UTC))
+        message = MemberFinished(
+            sweep=self._name,
+            experiment=self._experiment,
+            member=member,
             parameters=policy_parameters(own[0].policy),
             tags={},
             metrics=tuple(_of_arm(own, now)),
             status="FINISHED",
-            started_ms=started,
+            started_ms=milliseconds(self._record.created_at),
             ended_ms=now,
         )
-        for (stage, arm), own in _by_arm(trainings).items()
-    ]
-    closed = SweepClosed(name, experiment, "FINISHED", now, tuple(_of_all(found, now)), {}, ())
-    key = f"confirmation {record.number}"
-    return [
-        OutboxEntry(f"{key} opened", opened.kind, opened.to_payload()),
-        *(OutboxEntry(f"{key} {arm.member}", arm.kind, arm.to_payload()) for arm in arms),
-        OutboxEntry(f"{key} closed", closed.kind, closed.to_payload()),
-    ]
+        return self._entry(member, message)
+
+    def _closed(self, status: Status, metrics: tuple[MetricPoint, ...], now: int) -> OutboxEntry:
+        return self._once("closed", SweepClosed(self._name, self._experiment, status, now, metrics, {}, ()))
+
+    def _once(self, key: str, message: Message) -> OutboxEntry:
+        """Said by every run of the confirmation."""
+        return self._entry(f"{key} {self._writer.generation}", message)
+
+    def _entry(self, key: str, message: Message) -> OutboxEntry:
+        return OutboxEntry(f"confirmation {self._record.number} {key}", message.kind, message.to_payload())
+
+    def _enqueue(self, entries: Sequence[OutboxEntry]) -> None:
+        if self._says and entries:
+            self._writer.enqueue(entries)
 
 
-def _by_arm(trainings: Sequence[Confirmed]) -> Mapping[tuple[str, str], list[Confirmed]]:
-    found: dict[tuple[str, str], list[Confirmed]] = {}
+@contextmanager
+def mirrored(
+    spec: SweepSpec, sweep: SweepRecord, store: Store, writer: Writer, record: ConfirmationRecord
+) -> Iterator[ConfirmationMirror]:
+    """Mirror of a confirmation, open; on leaving everything is sent, and one that was cut short says so."""
+    told = ConfirmationMirror(spec, sweep, store, writer, record)
+    told.open()
+    mirror = start_mirror(store, sweep.id, store.location) if spec.tracking.enabled else None
+    try:
+        yield told
+    except KeyboardInterrupt:
+        told.cut_short("KILLED")
+        raise
+    except BaseException:
+        told.cut_short("FAILED")
+        raise
+    finally:
+        drain(mirror)
+
+
+def _by_arm(trainings: Sequence[Confirmed]) -> Mapping[str, list[Confirmed]]:
+    found: dict[str, list[Confirmed]] = {}
     for one in trainings:
-        found.setdefault((one.stage, one.arm), []).append(one)
+        found.setdefault(one.arm, []).append(one)
     return found
 
 

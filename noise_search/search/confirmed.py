@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -23,11 +23,11 @@ def finished_confirmations(store: Store, sweep_id: int) -> list[ConfirmationReco
 
 def evidence_of(store: Store, record: ConfirmationRecord) -> Evidence:
     """What stage 2 of a confirmation says; every arm must be measured."""
-    measured = measured_arms(store, record)
-    return evidence(measured, yard_of(measured))
+    measured = measured_trainings(store, record)
+    return evidence(measured, measured_yard(record, measured))
 
 
-def measured_arms(store: Store, record: ConfirmationRecord) -> list[Confirmed]:
+def measured_trainings(store: Store, record: ConfirmationRecord) -> list[Confirmed]:
     """Trainings of stage 2; the best random policy, trained once among the others, is an arm of its own as well."""
     measured = [one for one in store.confirmed(record.id) if one.stage == MEASURE]
     best = chosen_by(record).get(BEST_RANDOM)
@@ -45,11 +45,12 @@ def winner_of(record: ConfirmationRecord) -> int:
     return int(str(chosen_by(record)[WINNER]).rpartition(" ")[2])
 
 
-def yard_of(measured: Sequence[Confirmed]) -> Yard:
-    """What stage 2 measured on, read off what it has measured."""
+def measured_yard(record: ConfirmationRecord, measured: Sequence[Confirmed]) -> Yard:
+    """What stage 2 of a confirmation measured on, read off what it has measured."""
+    assert record.choice is not None
     winner = next(one for one in measured if one.arm == WINNER)
     return Yard(
-        classes=_classes(measured),
+        classes=cast(int, record.choice["classes"]),
         samples=len(counts_unpacked(next(iter(winner.hits.values())))),
         cells={family: sum(len(winner.cells[kind]) for kind in kinds) for family, kinds in kinds_of(winner).items()},
         seen=seen_families(policy_from_list(winner.policy)),
@@ -63,20 +64,3 @@ def kinds_of(one: Confirmed) -> dict[str, list[str]]:
         if kind in CORRUPTIONS:  # not `clean` and `weights`
             found.setdefault(CORRUPTIONS[kind].family, []).append(kind)
     return found
-
-
-def _classes(measured: Sequence[Confirmed]) -> int:
-    """Classes of the data: an accuracy a and what it is above chance, n, tell how many there are.
-
-    K = (1 - n) / (a - n), also of means over cells. In a cell under chance n is cut off at 0, which makes K come out
-    too large: the least is right. With no cell between chance and all right K plays no part.
-    """
-    return round(min((k for one in measured if not one.diverged for k in _classes_by(one)), default=2.0))
-
-
-def _classes_by(one: Confirmed) -> Iterator[float]:
-    for name, kind in {"clean": "clean", **{f"kind/{kind}": kind for kind in one.cells}}.items():
-        score, accuracies = one.scores.get(name, 0.0), one.cells[kind]
-        accuracy = sum(accuracies) / len(accuracies)
-        if score > 0 and accuracy > score:
-            yield (1 - score) / (accuracy - score)

@@ -1,7 +1,8 @@
 """Confirm a front: choose on validation with fresh seeds, then measure on test with others, once.
 
     stage 1   candidates train with seed after seed, all of a seed in jobs together, who is behind drops out;
-              the pick rule names the winner, the best scores name the constant and the random arm to beat
+              the pick rule names the winner, the best scores name the constant and the random arm to beat, and the
+              spread between seeds says which gains stage 2 can show
     stage 2   winner, no noise, best constant, random policies, and the winner's noise otherwise distributed in time
               train with other seeds, their number fixed beforehand; test and the held-out suite are read here alone
 
@@ -21,7 +22,8 @@ from noise_search.metrics import combined
 from noise_search.policy import Policy, policy_from_list, policy_to_list
 from noise_search.search.arms import ordering_arms
 from noise_search.search.choosing import CONSTANT, FRONT, RANDOM, Candidate, choose, still_racing
-from noise_search.search.evidence import BEST_CONSTANT, BEST_RANDOM, NO_NOISE, WINNER
+from noise_search.search.evidence import BEST_CONSTANT, BEST_RANDOM, NO_NOISE, WINNER, Yard, yard_of
+from noise_search.search.foresight import smallest_gain
 from noise_search.search.fronts import FrontRow
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec
@@ -76,8 +78,10 @@ class Confirmation:
         spec: Of the sweep.
         settings: Of the confirmation.
         store, writer, record: Where it is kept.
-        executors: Gives the executor of a stage; that of stage 2 opens test, and is asked for there alone.
+        executors: Gives the executor of a stage, at a multiple of the learning rate; that of stage 2 opens test, and is
+            asked for there alone.
         on_epoch: Told of finished member-epochs.
+        classes, test_samples: Of the data, and of its test split.
     """
 
     spec: SweepSpec
@@ -85,8 +89,10 @@ class Confirmation:
     store: Store
     writer: Writer
     record: ConfirmationRecord
-    executors: Callable[[str], Executor]
+    executors: Callable[[str, float], Executor]
     on_epoch: Callable[[int], None]
+    classes: int
+    test_samples: int
     trainings: dict[tuple[str, str, int], Confirmed] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -159,7 +165,9 @@ def _choice(
         "chosen": chosen,
         "policies": {arm: policies[name] for arm, name in chosen.items() if name is not None and arm != BEST_RANDOM},
         "randoms": {one.name: policies[one.name] for one in racers if one.group == RANDOM},
+        "classes": confirmation.classes,
         "dropped": [one.name for one in racers if one not in left],
+        "smallest_gain": _smallest_gain(confirmation, left),
     }
 
 
@@ -167,6 +175,19 @@ def _best(confirmation: Confirmation, group: Sequence[Candidate]) -> str | None:
     """Name of the best of a group by its mean score; None of nobody."""
     means = {one.name: np.mean([t.scores["score"] for t in confirmation.of(CHOOSE, one.name)]) for one in group}
     return max(means, key=lambda name: float(means[name]), default=None)
+
+
+def _smallest_gain(confirmation: Confirmation, left: Sequence[Candidate]) -> float | None:
+    """That stage 2 shows, from those who trained with every seed."""
+    arms = {one.name: confirmation.of(CHOOSE, one.name) for one in left}
+    seeds, items = confirmation.settings.measure_seeds, confirmation.test_samples
+    return smallest_gain(arms, choosing_yard(confirmation), seeds=seeds, items=items)
+
+
+def choosing_yard(confirmation: Confirmation) -> Yard:
+    """What stage 1 is scored on."""
+    samples = confirmation.executors(CHOOSE, 1.0).validation_samples
+    return yard_of(confirmation.spec.suite, classes=confirmation.classes, samples=samples, winner=Policy())
 
 
 # --- stage 2 ---
@@ -186,7 +207,7 @@ def measured_arms(confirmation: Confirmation, seed: int) -> dict[str, Policy]:
     chosen = {arm: policy_from_list(policy) for arm, policy in choice["policies"].items()}
     randoms = {name: policy_from_list(policy) for name, policy in choice["randoms"].items()}
     epochs = confirmation.spec.train.epochs
-    steps = epochs * confirmation.executors(MEASURE).steps_per_epoch
+    steps = epochs * confirmation.executors(MEASURE, 1.0).steps_per_epoch
     ordered = ordering_arms(chosen[WINNER], steps=steps, epochs=epochs, seed=seed)
     return {WINNER: chosen[WINNER], NO_NOISE: Policy(), **chosen, **randoms, **ordered}
 
@@ -194,16 +215,16 @@ def measured_arms(confirmation: Confirmation, seed: int) -> dict[str, Policy]:
 # --- training ---
 
 
-def train_missing(confirmation: Confirmation, stage: str, wanted: Iterable[Training]) -> None:
-    """Train what is not stored yet, in jobs of the sweep's width, and store every job."""
+def train_missing(confirmation: Confirmation, stage: str, wanted: Iterable[Training], *, multiple: float = 1.0) -> None:
+    """Train what is not stored yet, at a multiple of the learning rate, in jobs of the sweep's width; store each."""
     left = [one for one in wanted if (stage, one[0], one[2]) not in confirmation.trainings]
     width = confirmation.spec.driver.cohort
     for first in range(0, len(left), width):
-        _run(confirmation, stage, left[first : first + width])
+        _run(confirmation, stage, left[first : first + width], confirmation.executors(stage, multiple))
 
 
-def _run(confirmation: Confirmation, stage: str, part: Sequence[Training]) -> None:
-    executor, epochs = confirmation.executors(stage), confirmation.spec.train.epochs
+def _run(confirmation: Confirmation, stage: str, part: Sequence[Training], executor: Executor) -> None:
+    epochs = confirmation.spec.train.epochs
     members = tuple(Member(str(slot), policy, seed) for slot, (_, policy, seed) in enumerate(part))
     clock = executor.now()
     results = executor.run(Job(members, 0, epochs, hits=True), confirmation.on_epoch)

@@ -17,7 +17,7 @@ killed and continued is the sweep that was not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -32,7 +32,7 @@ from noise_search.search.space import Stored, constant_policies, policy_of
 from noise_search.search.stopping import Verdict, judge, rung_epochs
 from noise_search.search.telling import show_waiting, tell_finished
 from noise_search.search.working import Work, end, out_of_time, work_on
-from noise_search.store import FINAL_STATES, NewMember, OutboxEntry
+from noise_search.store import FINAL_STATES, NewMember, OutboxEntry, Store
 
 STOP_POLL_SECONDS = 1.0
 
@@ -54,6 +54,38 @@ class Reporter(Protocol):
         """How it stands, in a few words."""
 
 
+class Watched:
+    """Reporter that passes on what it is told, and looks about every second whether somebody asked to stop.
+
+    Args:
+        reporter: That shows it.
+        store, sweep_id: Whose request counts.
+    """
+
+    def __init__(self, reporter: Reporter, store: Store, sweep_id: int) -> None:
+        self._reporter, self._store, self._sweep_id = reporter, store, sweep_id
+        self._looked = time.monotonic()
+
+    def begin(self, total: int, done: int) -> None:
+        """Pass it on."""
+        self._reporter.begin(total, done)
+
+    def message(self, text: str) -> None:
+        """Pass it on."""
+        self._reporter.message(text)
+
+    def advance(self, epochs: int) -> None:
+        """Pass it on, and look.
+
+        Raises:
+            StopRequested: Somebody asked for it.
+        """
+        self._reporter.advance(epochs)
+        if time.monotonic() - self._looked >= STOP_POLL_SECONDS:
+            self._looked = time.monotonic()
+            refuse_to_go_on(self._store, self._sweep_id)
+
+
 def drive(opened: OpenSweep, reporter: Reporter) -> None:
     """Run a sweep up to its total. An interruption between or within jobs loses the current job at most.
 
@@ -69,7 +101,9 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
     reference = Reference(spec.train.epochs, opened.executor.validation_samples)
     reference.load(opened.store, opened.sweep.id, board)
     on_job = partial(_report, board, reporter)
-    work = Work(opened, board, reference, _progress(opened, reporter), on_job, spec.driver.cohort)
+    work = Work(
+        opened, board, reference, Watched(reporter, opened.store, opened.sweep.id).advance, on_job, spec.driver.cohort
+    )
     _bring_up_to_date(work)
     reporter.begin(*_amount(work))
     while seats := _next(work):
@@ -80,27 +114,13 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
         _stop_the_rest(work)
 
 
-def _progress(opened: OpenSweep, reporter: Reporter) -> Callable[[int], None]:
-    """Tell of finished epochs, and look now and then whether to stop."""
-    looked = time.monotonic()
-
-    def advance(epochs: int) -> None:
-        nonlocal looked
-        reporter.advance(epochs)
-        if time.monotonic() - looked >= STOP_POLL_SECONDS:
-            looked = time.monotonic()
-            refuse_to_go_on(opened)
-
-    return advance
-
-
-def refuse_to_go_on(opened: OpenSweep) -> None:
+def refuse_to_go_on(store: Store, sweep_id: int) -> None:
     """Raise where somebody asked the sweep to stop.
 
     Raises:
         StopRequested: So it is.
     """
-    if opened.store.stop_requested(opened.sweep.id):
+    if store.stop_requested(sweep_id):
         raise StopRequested
 
 
@@ -162,7 +182,7 @@ def _amount(work: Work) -> tuple[int, int]:
 def _next(work: Work) -> list[Seat]:
     """Members to train next; empty at the end."""
     opened, board = work.opened, work.board
-    refuse_to_go_on(opened)
+    refuse_to_go_on(opened.store, opened.sweep.id)
     refuse_diverged(opened.spec, board.control())
     if out_of_time(opened):
         return []

@@ -13,6 +13,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from noise_search.corruptions.suites import Suite, families
 from noise_search.metrics import counts_unpacked, unpacked
 from noise_search.policy import Policy
 from noise_search.search.arms import AT_MEAN, AT_RMS
@@ -97,6 +98,26 @@ class ItemScores:
     robust: Items
     clean: Items
 
+    def over_families(self) -> Items:
+        """Robust scores, (seeds, items): means over families."""
+        scores: Items = self.robust.mean(axis=1)
+        return scores
+
+
+def yard_of(suite: Suite, *, classes: int, samples: int, winner: Policy) -> Yard:
+    """What stage 2 measures on.
+
+    Args:
+        suite: Held-out.
+        classes: Of the data.
+        samples: Of the test split.
+        winner: Whose noises make families seen.
+    """
+    cells: dict[str, int] = dict.fromkeys(families(suite), 0)
+    for kind in suite.kinds:
+        cells[kind.family] += len(kind.strengths)
+    return Yard(classes, samples, cells, seen_families(winner))
+
 
 def seen_families(policy: Policy) -> frozenset[str]:
     """Families of corruptions that a noise of a policy belongs to."""
@@ -121,7 +142,7 @@ def evidence(trainings: Sequence[Confirmed], yard: Yard) -> Evidence:
         means={name: _means(own) for name, own in by_arm(trainings).items()},
         against=tuple(_comparison(arms, name, yard, robust[name], adjusted[name]) for name in others),
         clean=non_inferiority(arms[WINNER].clean - arms[NO_NOISE].clean, CLEAN_MARGIN),
-        scheduling=None if best is None else paired_difference(_robust(arms[WINNER]) - _robust(best)),
+        scheduling=None if best is None else paired_difference(arms[WINNER].over_families() - best.over_families()),
         scheduling_against=against,
     )
 
@@ -139,7 +160,7 @@ def _arm_of(name: str) -> str:
 
 
 def item_scores(own: Sequence[Confirmed], yard: Yard) -> ItemScores:
-    """Item scores by seed: of several trainings with one seed their mean."""
+    """Item scores of an arm by seed: of several trainings with one seed their mean."""
     seeds = sorted({one.seed for one in own})
     robust = [np.mean([_hits(one, yard) for one in own if one.seed == seed], axis=0) for seed in seeds]
     clean = [np.mean([_clean(one, yard) for one in own if one.seed == seed], axis=0) for seed in seeds]
@@ -161,14 +182,9 @@ def _above_chance(right: Items, yard: Yard, one: Confirmed) -> Items:
     return np.zeros_like(right) if one.diverged else (right - chance) / (1.0 - chance)
 
 
-def _robust(arm: ItemScores) -> Items:
-    scores: Items = arm.robust.mean(axis=1)
-    return scores
-
-
-def _difference(arms: Mapping[str, ItemScores], other: str, yard: Yard, families: Collection[str]) -> PairedDifference:
+def _difference(arms: Mapping[str, ItemScores], other: str, yard: Yard, of: Collection[str]) -> PairedDifference:
     """The winner minus another arm on some families."""
-    rows = [index for index, family in enumerate(yard.cells) if family in families]
+    rows = [index for index, family in enumerate(yard.cells) if family in of]
     layout = arms[WINNER].robust[:, rows].mean(axis=1) - arms[other].robust[:, rows].mean(axis=1)
     return paired_difference(layout)
 
@@ -194,7 +210,7 @@ def _best_constant(arms: Mapping[str, ItemScores]) -> tuple[str | None, ItemScor
     if AT_MEAN not in arms:
         return None, None
     constant = [name for name in (BEST_CONSTANT, AT_MEAN, AT_RMS) if name in arms]
-    best = max(constant, key=lambda name: float(_robust(arms[name]).mean()))
+    best = max(constant, key=lambda name: float(arms[name].over_families().mean()))
     return best, arms[best]
 
 

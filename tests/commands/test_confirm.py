@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confirm_examples import FEW, confirmed_store
+from confirm_examples import FEW, StopsAfter, confirmations, confirmed_store, of_stage, trainings
 from mlflow import MlflowClient
 from sweep_examples import NAME, drive, finished_store, put_tracking_database, spec
 
-from noise_search.commands import confirm, plan_confirmation
+from noise_search.commands import confirm, plan_confirmation, run_confirmation, status
 from noise_search.corruptions.suites import is_held_out
 from noise_search.errors import CallerError
 from noise_search.search.confirm_mirroring import CONFIRMS_TAG
+from noise_search.search.driver import STOP_POLL_SECONDS
 from noise_search.search.evidence import BEST_CONSTANT, BEST_RANDOM, NO_NOISE, RANDOM, WINNER
-from noise_search.store import Confirmed, locate, open_store
+from noise_search.store import locate, open_store
 from noise_search.training import load_dataset
-
-
-def trainings(folder: Path, number: int = 1) -> list[Confirmed]:
-    with open_store(locate(folder), create=False) as store:
-        record = store.confirmations(store.sweep(NAME).id)[number - 1]
-        return store.confirmed(record.id)
-
-
-def of_stage(folder: Path, stage: str) -> dict[str, list[Confirmed]]:
-    found: dict[str, list[Confirmed]] = {}
-    for one in trainings(folder):
-        if one.stage == stage:
-            found.setdefault(one.arm, []).append(one)
-    return found
 
 
 def test_every_arm_of_a_stage_is_trained_with_every_seed_of_it_and_no_other() -> None:
@@ -100,22 +89,6 @@ def test_the_same_confirmation_again_trains_nothing_and_says_the_same() -> None:
     assert trainings(folder) == before
 
 
-class StopsAfter:
-    """Reporter that interrupts after so many member-epochs."""
-
-    def __init__(self, epochs: int) -> None:
-        self.left = epochs
-
-    def begin(self, total: int, done: int) -> None: ...
-
-    def message(self, text: str) -> None: ...
-
-    def advance(self, epochs: int) -> None:
-        self.left -= epochs
-        if self.left < 0:
-            raise KeyboardInterrupt
-
-
 def test_cut_short_anywhere_it_goes_on_and_comes_to_the_same(tmp_path: Path) -> None:
     _, whole = confirmed_store()
     shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
@@ -132,7 +105,9 @@ def test_interrupted_in_the_search_among_constants_it_chooses_nothing_yet(tmp_pa
         confirm(NAME, store=tmp_path, reporter=StopsAfter(3), **FEW)
     with open_store(locate(tmp_path), create=False) as store:
         assert store.sweep(f"{NAME}-constant").state == "interrupted"
-        assert store.confirmations(store.sweep(NAME).id) == []
+    (begun,) = confirmations(tmp_path)
+    assert begun.choice is None
+    assert trainings(tmp_path) == []
 
 
 def test_a_limit_of_minutes_that_the_sweep_had_is_none_of_its_rivals(tmp_path: Path) -> None:
@@ -199,8 +174,9 @@ def test_the_cost_is_an_upper_bound_that_a_winner_with_a_schedule_reaches() -> N
     folder, _ = confirmed_store()
     plan = plan_confirmation(NAME, store=folder, **FEW)
     epochs = spec().train.epochs
-    assert plan.epochs == {"constants": 2 * epochs, "choose": 6 * 2 * epochs, "measure": 9 * 2 * epochs}
-    assert len(trainings(folder)) * epochs <= plan.epochs["choose"] + plan.epochs["measure"]
+    parts = {"constants": 2, "choose": 6 * 2, "learning_rates": 5 * 2, "measure": 9 * 2}
+    assert plan.epochs == {part: count * epochs for part, count in parts.items()}
+    assert len(trainings(folder)) * epochs <= sum(plan.epochs.values()) - plan.epochs["constants"]
     assert plan.seconds is not None
     assert plan.seconds > 0
 
@@ -221,3 +197,77 @@ def test_in_mlflow_a_confirmation_is_a_run_of_another_experiment_with_one_for_ea
         outcome.evidence.over(NO_NOISE).robust.mean
     )
     assert {"stage 2, winner", "stage 2, no noise", "stage 1, random 1"} <= runs.keys()
+
+
+def test_the_smallest_gain_is_said_when_stage_1_has_chosen_and_before_test_is_read(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    assert plan_confirmation(NAME, store=tmp_path, **FEW).smallest_gain is None
+    said: list[tuple[float, int]] = []
+    outcome = run_confirmation(
+        plan_confirmation(NAME, store=tmp_path, **FEW),
+        on_choice=lambda choice: said.append((choice["smallest_gain"], len(of_stage(tmp_path, "measure")))),
+    )
+    assert said == [(outcome.choice["smallest_gain"], 0)]
+    assert outcome.choice["smallest_gain"] > 0
+    assert plan_confirmation(NAME, store=tmp_path, **FEW).smallest_gain == outcome.choice["smallest_gain"]
+    assert plan_confirmation(NAME, store=tmp_path, **{**FEW, "rule": "knee"}).smallest_gain is None
+
+
+class AsksToStop:
+    """Reporter that asks, as another terminal would, after so many member-epochs, and then takes its time."""
+
+    def __init__(self, folder: Path, epochs: int) -> None:
+        self._folder, self._left = folder, epochs
+
+    def begin(self, total: int, done: int) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+    def advance(self, epochs: int) -> None:
+        self._left -= epochs
+        if self._left < 0:
+            with open_store(locate(self._folder), create=False) as store:
+                store.request_stop(store.sweep(NAME).id)
+            time.sleep(STOP_POLL_SECONDS + 0.1)
+
+
+@pytest.mark.parametrize("epochs", [1, 12, 40])  # among the constants, in stage 1, in stage 2
+def test_somebody_who_asks_the_sweep_to_stop_stops_its_confirmation_which_can_be_continued(
+    epochs: int, tmp_path: Path
+) -> None:
+    _, whole = confirmed_store()
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        confirm(NAME, store=tmp_path, reporter=AsksToStop(tmp_path, epochs), **FEW)
+    (one,) = status(NAME, store=tmp_path)["confirmations"]
+    assert one["state"] == "interrupted"
+    found = confirm(NAME, store=tmp_path, **FEW)
+    assert (found.choice, found.evidence) == (whole.choice, whole.evidence)
+
+
+@pytest.mark.slow
+def test_in_mlflow_it_is_open_from_the_start_killed_where_it_was_cut_short_and_finished_at_the_end(
+    tmp_path: Path,
+) -> None:
+    put_tracking_database(tmp_path)
+    drive(tmp_path, "tracking.enabled=true")
+    states: list[dict[str, str]] = []
+    for epochs in (1, 40, 10_000):
+        with suppress(KeyboardInterrupt):
+            confirm(NAME, store=tmp_path, reporter=StopsAfter(epochs), **FEW)
+        states.append({str(run.info.run_name): run.info.status for run in _runs(tmp_path)})
+    name = f"{NAME} confirmation 1"
+    assert [found[name] for found in states] == ["KILLED", "KILLED", "FINISHED"]
+    assert [len(found) for found in states[:1]] == [1]
+    assert "stage 1, random 1" in states[1]
+    assert not any(arm.startswith("stage 2") for arm in states[1])
+    before = [(run.info.run_id, run.data.metrics, run.info.end_time) for run in _runs(tmp_path)]
+    confirm(NAME, store=tmp_path, **FEW)
+    assert [(run.info.run_id, run.data.metrics, run.info.end_time) for run in _runs(tmp_path)] == before
+
+
+def _runs(folder: Path) -> list[Any]:
+    url = locate(folder).tracking_url
+    client = MlflowClient(url, registry_uri=url)
+    experiment = client.get_experiment_by_name("noise_search_confirmations")
+    return list(client.search_runs([experiment.experiment_id]))

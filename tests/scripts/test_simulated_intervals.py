@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 from pathlib import Path
 from types import ModuleType
@@ -68,3 +69,15 @@ def test_counts_are_means_of_five_values_of_minus_one_none_and_one(simulated: Mo
     d = simulated.draw(simulated.Cell(5, ITEMS, "mixed", "counts", null=True), 100, np.random.default_rng(5))
     assert np.array_equal(np.unique(np.rint(5 * d)), np.arange(-5, 6))
     assert np.allclose(5 * d, np.rint(5 * d))
+
+
+def test_the_committed_grid_is_whole_and_every_cell_of_it_within_its_limits(simulated: ModuleType) -> None:
+    path = ROOT / "docs" / "results" / "0.1.0" / "intervals--cpu.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    keys = ("seeds", "items", "dominated_by", "scores", "null")
+    assert [tuple(cell[key] for key in keys) for cell in content["cells"]] == [
+        tuple(getattr(cell, key) for key in keys) for cell in simulated.grid()
+    ]
+    assert content["simulations"] >= 4_000
+    assert min(cell["coverage"] for cell in content["cells"]) >= simulated.LEAST_COVERAGE
+    assert max(cell.get("false_positives", 0) for cell in content["cells"]) <= simulated.MOST_FALSE_POSITIVES

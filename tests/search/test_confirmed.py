@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,16 @@ from sweep_examples import NAME, Quitter, finished_store, spec
 
 from noise_search.commands import confirm, plan_confirmation
 from noise_search.corruptions.suites import families
-from noise_search.metrics import above_chance
 from noise_search.policy import policy_from_list
 from noise_search.search.confirmed import (
     evidence_of,
     finished_confirmations,
     kinds_of,
-    measured_arms,
+    measured_trainings,
+    measured_yard,
     winner_of,
-    yard_of,
 )
-from noise_search.search.evidence import BEST_RANDOM, WINNER, seen_families
+from noise_search.search.evidence import BEST_RANDOM, WINNER, Yard, seen_families
 from noise_search.store import Confirmed, Store, locate, open_store
 from noise_search.training import load_dataset
 
@@ -34,7 +32,13 @@ def opened(folder: Path) -> Store:
 def measured(folder: Path) -> list[Confirmed]:
     with opened(folder) as store:
         (record,) = finished_confirmations(store, store.sweep(NAME).id)
-        return measured_arms(store, record)
+        return measured_trainings(store, record)
+
+
+def measured_on(folder: Path) -> Yard:
+    with opened(folder) as store:
+        (record,) = finished_confirmations(store, store.sweep(NAME).id)
+        return measured_yard(record, measured_trainings(store, record))
 
 
 def test_the_evidence_is_what_confirming_said() -> None:
@@ -47,29 +51,12 @@ def test_the_evidence_is_what_confirming_said() -> None:
 
 def test_what_was_measured_on_is_read_off_the_measurements() -> None:
     folder, _ = confirmed_store()
-    found, suite, data = yard_of(measured(folder)), plan_confirmation(NAME, store=folder, **FEW).held_out, spec().data
+    found, suite, data = measured_on(folder), plan_confirmation(NAME, store=folder, **FEW).held_out, spec().data
     assert (found.classes, found.samples) == (10, len(load_dataset(data).test))
     assert found.cells == {family: 5 * len(kinds) for family, kinds in families(suite).items()}
     winner = next(one for one in measured(folder) if one.arm == WINNER)
     assert found.seen == seen_families(policy_from_list(winner.policy))
     assert {family: tuple(kinds) for family, kinds in kinds_of(winner).items()} == families(suite)
-
-
-@pytest.mark.parametrize("classes", [2, 10, 1000])
-def test_the_number_of_classes_is_found_also_where_cells_are_at_chance_or_all_right(classes: int) -> None:
-    folder, _ = confirmed_store()
-    (first, *_) = measured(folder)
-
-    def scored(**accuracies: list[float]) -> Confirmed:
-        means = {kind: [above_chance(a, classes) for a in own] for kind, own in accuracies.items()}
-        scores = {f"kind/{kind}": sum(own) / len(own) for kind, own in means.items()}
-        return replace(first, arm=WINNER, cells=accuracies, scores={"clean": scores.pop("kind/clean"), **scores})
-
-    low = 0.5 / classes
-    cut_off = scored(clean=[1.0], shot=[1.0, low], fog=[low, low], weights=[0.7])
-    assert yard_of([cut_off, scored(clean=[0.9], shot=[1.0, low])]).classes == classes
-    assert yard_of([scored(clean=[1.0], shot=[0.8, 0.7]), cut_off]).classes == classes
-    assert yard_of([scored(clean=[1.0], shot=[1.0, 1.0])]).classes == 2  # scores are 1 whatever it is
 
 
 def test_the_best_random_policy_is_an_arm_of_its_own_and_one_of_the_random_ones() -> None:

@@ -21,8 +21,8 @@ from noise_search.corruptions import CORRUPTIONS
 from noise_search.policy import Card, load_card, policy_from_list, save_card
 from noise_search.policy.evidence import ARMS, SCORES
 from noise_search.search.cards import CARD_ARMS, make_card
-from noise_search.search.confirmed import finished_confirmations, measured_arms, yard_of
-from noise_search.search.evidence import item_scores
+from noise_search.search.confirmed import finished_confirmations, measured_trainings, measured_yard
+from noise_search.search.evidence import Yard, item_scores
 from noise_search.search.fronts import FrontRow, complete_rows
 from noise_search.search.pick import pick_row
 from noise_search.statistics import paired_difference
@@ -51,7 +51,13 @@ def confirmed_card() -> tuple[Mapping[str, Any], list[Confirmed]]:
         row = pick_row(complete_rows(store, sweep.id), "best")
         card = make_card(store, sweep, row, "best", record)
         assert card.evidence is not None
-        return card.evidence, measured_arms(store, record)
+        return card.evidence, measured_trainings(store, record)
+
+
+def measured_on() -> Yard:
+    with opened(confirmed_store()[0]) as store:
+        (record,) = finished_confirmations(store, store.sweep(NAME).id)
+        return measured_yard(record, measured_trainings(store, record))
 
 
 def best() -> FrontRow:
@@ -143,7 +149,7 @@ def test_scores_of_arms_are_those_that_confirming_printed() -> None:
 
 def test_robust_accuracy_is_split_into_families_that_were_in_training_and_others() -> None:
     found, trainings = confirmed_card()
-    seen = yard_of(trainings).seen
+    seen = measured_on().seen
     own = [one for one in trainings if one.arm == "no noise"]
 
     def mean(families: set[str]) -> float:
@@ -167,7 +173,7 @@ def test_robust_accuracy_is_split_into_families_that_were_in_training_and_others
 def test_intervals_of_means_over_samples_are_over_seeds_and_samples_the_others_over_seeds() -> None:
     found, trainings = confirmed_card()
     own = [one for one in trainings if one.arm == "winner"]
-    items, scores = item_scores(own, yard_of(trainings)), found["arms"]["winner"]
+    items, scores = item_scores(own, measured_on()), found["arms"]["winner"]
     for name, layout in (("clean", items.clean), ("robust", items.robust.mean(axis=1))):
         expected = paired_difference(layout)
         assert scores[name]["high"] - scores[name]["low"] == pytest.approx(expected.high - expected.low, abs=2e-6)

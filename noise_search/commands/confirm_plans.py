@@ -1,0 +1,173 @@
+"""Check a confirmation, and say what it costs and what it can show, before anything is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from noise_search.commands.places import store_location
+from noise_search.config import build
+from noise_search.config.held_out import held_out_suite
+from noise_search.corruptions.suites import Suite
+from noise_search.data import Dataset
+from noise_search.errors import CallerError, raise_if_any
+from noise_search.search.choosing import candidates
+from noise_search.search.confirming import CHOOSE, MEASURE, ConfirmSettings
+from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, WINNER
+from noise_search.search.identity import identity_of, refuse_another
+from noise_search.search.learning_rates import checked_arms
+from noise_search.search.pick import contenders, rule_named
+from noise_search.spec import SweepSpec
+from noise_search.statistics import smallest_detectable
+from noise_search.store import Location, Store, SweepRecord, open_store
+from noise_search.training import load_dataset
+
+SMALL = 10_000  # training samples, under which more seeds are measured by default
+MEASURE_SEEDS, MEASURE_SEEDS_OF_SMALL = 5, 10
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmPlan:
+    """A checked confirmation: nothing is written yet.
+
+    Args:
+        sweep, spec, dataset: What is confirmed.
+        settings: What it does.
+        lr_check: Whether the winner and no noise train at other learning rates too.
+        held_out: Suite of stage 2.
+        location: Of the store.
+        epochs: Of single trainings, at most, by part.
+        seconds: That these take at the pace of the sweep; None where it has trained nothing.
+        smallest_gain_in_sd: That stage 2 shows in 4 of 5 cases, in SDs of a difference between seeds.
+        smallest_gain: The same in robust accuracy above chance, by the spread that stage 1 found; None before it has.
+    """
+
+    sweep: SweepRecord
+    spec: SweepSpec
+    dataset: Dataset
+    settings: ConfirmSettings
+    lr_check: bool
+    held_out: Suite
+    location: Location
+    epochs: Mapping[str, int]
+    seconds: float | None
+    smallest_gain_in_sd: float
+    smallest_gain: float | None
+
+
+def plan_confirmation(
+    name: str,
+    *,
+    rule: str = "best",
+    top: int = 4,
+    randoms: int = 3,
+    seeds: int = 3,
+    measure_seeds: int | None = None,
+    constant_trials: int | None = None,
+    lr_check: bool = True,
+    store: str | Path | None = None,
+) -> ConfirmPlan:
+    """Check a confirmation, and say what it costs.
+
+    Args:
+        name: Of the sweep.
+        rule: That picks the winner; see `pick`. Of `trial=N` that trial alone races, against the others.
+        top: Policies of the front, and constant ones, that race in stage 1.
+        randoms: Policies drawn at random.
+        seeds: Fresh seeds of stage 1.
+        measure_seeds: Other seeds of stage 2; None: 10 for small data, else 5.
+        constant_trials: Trials of the search among constant policies; None: as many as the sweep has.
+        lr_check: Whether the winner and no noise train at half and double the learning rate too, on validation.
+        store: Folder of the store.
+
+    Raises:
+        CallerError: For every mistake in the arguments, a sweep that is running, an empty front, other data than those
+            of the sweep, or data without a held-out suite.
+    """
+    rule_named(rule)
+    location = store_location(store)
+    with open_store(location, create=False) as opened:
+        sweep = opened.sweep(name)
+        _refuse_running(opened, sweep)
+        spec = replace(build(sweep.config), name=sweep.name)
+        dataset = load_dataset(spec.data)
+        refuse_another(sweep, _identity(sweep, spec, dataset))
+        fixed = MEASURE_SEEDS_OF_SMALL if len(dataset.train) < SMALL else MEASURE_SEEDS
+        measured = fixed if measure_seeds is None else measure_seeds
+        trials = sweep.budget_trials if constant_trials is None else constant_trials
+        _refuse_mistakes(top=top, randoms=randoms, seeds=seeds, measure_seeds=measured, constant_trials=trials)
+        candidates(contenders(opened, sweep.id, rule), [], spec.space, top=top, randoms=randoms, seed=0)
+        held_out = held_out_suite(spec.data.name, dataset.modality)
+        constants, suite = (f"{name}-constant", trials), (held_out.name, held_out.digest)
+        settings = ConfirmSettings(sweep.budget_trials, rule, top, randoms, seeds, measured, constants, suite)
+        pace, smallest = _seconds_an_epoch(opened, sweep), _smallest_gain(opened, sweep, settings)
+    epochs = _epochs(spec, settings, lr_check=lr_check)
+    return ConfirmPlan(
+        sweep,
+        spec,
+        dataset,
+        settings,
+        lr_check,
+        held_out,
+        location,
+        epochs,
+        None if pace is None else pace * sum(epochs.values()),
+        smallest_detectable(1 / math.sqrt(measured), measured - 1),
+        smallest,
+    )
+
+
+def _refuse_running(store: Store, sweep: SweepRecord) -> None:
+    """Refuse a sweep whose front may still change."""
+    if sweep.state != "running":
+        return
+    if store.is_driven(sweep.id):
+        what, then = "which is running", f"wait for it, or end it with: noise-search stop {sweep.name}"
+    else:
+        what, then = "whose process died", "continue it with the command that began it"
+    raise CallerError(f"confirm: expected a sweep that has ended, got {sweep.name}, {what}; {then}")
+
+
+def _refuse_mistakes(**numbers: int) -> None:
+    least = {"top": 1, "randoms": 1, "seeds": 2, "measure_seeds": 2, "constant_trials": 0}
+    raise_if_any(
+        [
+            f"confirm {name}: expected a whole number from {least[name]} up, got {value!r}"
+            for name, value in numbers.items()
+            if value < least[name]
+        ]
+    )
+
+
+def _identity(sweep: SweepRecord, spec: SweepSpec, dataset: Dataset) -> dict[str, object]:
+    """What the stored configuration is today; trials that cards started with are what they were."""
+    started = {key: value for key, value in sweep.identity.items() if key == "sampler.warm_start"}
+    return identity_of(spec, dataset) | started
+
+
+def _epochs(spec: SweepSpec, settings: ConfirmSettings, *, lr_check: bool) -> dict[str, int]:
+    """Epochs of single trainings, at most: no arm drops out, the winner has a schedule."""
+    racing = 2 * settings.top + settings.randoms
+    measured = len((WINNER, NO_NOISE, BEST_CONSTANT)) + settings.randoms + 4
+    counts = {
+        "constants": settings.constants[1],
+        CHOOSE: racing * settings.seeds,
+        "learning_rates": len(checked_arms()) * settings.seeds if lr_check else 0,
+        MEASURE: measured * settings.measure_seeds,
+    }
+    return {part: count * spec.train.epochs for part, count in counts.items()}
+
+
+def _seconds_an_epoch(store: Store, sweep: SweepRecord) -> float | None:
+    trained = sum(job.epochs_trained for job in store.jobs(sweep.id))
+    return sweep.seconds / trained if trained else None
+
+
+def _smallest_gain(store: Store, sweep: SweepRecord, settings: ConfirmSettings) -> float | None:
+    """What stage 1 of this confirmation has found, where it has come to its end."""
+    stored = settings.stored()
+    choices = [one.choice for one in store.confirmations(sweep.id) if one.settings == stored and one.choice is not None]
+    found = choices[-1].get("smallest_gain") if choices else None
+    return found if isinstance(found, float) else None

@@ -1,0 +1,60 @@
+"""How far confirmations of a sweep have come."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from noise_search.policy import policy_from_list
+from noise_search.search.arms import has_schedule
+from noise_search.search.confirming import CHOOSE, MEASURE
+from noise_search.search.evidence import NO_NOISE, WINNER
+from noise_search.search.learning_rates import is_at_rate
+from noise_search.store import ConfirmationRecord, Store, SweepRecord
+
+_STEPS = 1_000  # of a training, for the question whether a policy has a schedule
+_ORDERED = 4  # arms that have the winner's noise otherwise distributed in time
+
+
+def confirmation_progress(store: Store, sweep: SweepRecord) -> list[dict[str, Any]]:
+    """Number, state, stage and trainings of each confirmation of a sweep, as plain data.
+
+    `state` is `finished`, `running`, or `interrupted`: then the same command goes on. `stage` is `constants`, `choose`
+    or `measure`, the last of a finished one too; `trainings` counts those of the stage, of `at_most` so many; in the
+    search among constant policies, a sweep of its own, it counts none.
+    """
+    records = store.confirmations(sweep.id)
+    by_confirm = sweep.state != "running" and store.is_driven(sweep.id)
+    return [_progress(store, record, is_driven=by_confirm and record == records[-1]) for record in records]
+
+
+def _progress(store: Store, record: ConfirmationRecord, *, is_driven: bool) -> dict[str, Any]:
+    found = [one for one in store.confirmed(record.id) if not is_at_rate(one.arm)]
+    stage = MEASURE if record.choice is not None else CHOOSE if _has_rival(store, record) else "constants"
+    unfinished = "running" if is_driven else "interrupted"
+    return {
+        "number": record.number,
+        "state": unfinished if record.finished_at is None else "finished",
+        "stage": stage,
+        "trainings": sum(one.stage == stage for one in found),
+        "at_most": _measured(record) if stage == MEASURE else _raced(record),
+    }
+
+
+def _has_rival(store: Store, record: ConfirmationRecord) -> bool:
+    """Whether the search among constant policies has come to its end, or is none."""
+    name, trials = cast(tuple[str, int], record.settings["constants"])
+    sweep = store.find_sweep(name) if trials else None
+    return not trials or (sweep is not None and sweep.state == "complete")
+
+
+def _raced(record: ConfirmationRecord) -> int:
+    top, randoms, seeds = (cast(int, record.settings[key]) for key in ("top", "randoms", "seeds"))
+    return (2 * top + randoms) * seeds
+
+
+def _measured(record: ConfirmationRecord) -> int:
+    choice: Any = record.choice
+    policies = choice["policies"]
+    arms = {WINNER, NO_NOISE, *policies} | set(choice["randoms"])
+    ordered = _ORDERED if has_schedule(policy_from_list(policies[WINNER]), _STEPS) else 0
+    return (len(arms) + ordered) * cast(int, record.settings["measure_seeds"])

@@ -1,0 +1,68 @@
+"""How far confirmations have come, as `status` says it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confirm_examples import FEW, StopsAfter, confirmed_store, of_stage
+from sweep_examples import NAME, finished_store
+
+from noise_search.commands import confirm, status
+from noise_search.search.confirming import CHOOSE, MEASURE
+from noise_search.search.learning_rates import is_at_rate
+
+
+def progress(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = status(NAME, store=folder)["confirmations"]
+    return found
+
+
+def test_a_sweep_that_nobody_has_confirmed_has_none() -> None:
+    assert progress(finished_store()) == []
+
+
+def test_a_finished_one_has_all_trainings_of_stage_2() -> None:
+    folder, _ = confirmed_store()
+    count = sum(len(own) for own in of_stage(folder, MEASURE).values())
+    assert progress(folder) == [
+        {"number": 1, "state": "finished", "stage": MEASURE, "trainings": count, "at_most": count}
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "stage"), [(1, "constants"), (10, CHOOSE), (40, CHOOSE), (60, MEASURE)])
+def test_one_that_was_cut_short_says_in_which_stage_and_counts_its_trainings(
+    epochs: int, stage: str, tmp_path: Path
+) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        confirm(NAME, store=tmp_path, reporter=StopsAfter(epochs), **FEW)
+    (one,) = progress(tmp_path)
+    assert (one["state"], one["stage"]) == ("interrupted", stage)
+    arms = {} if stage == "constants" else of_stage(tmp_path, stage)
+    assert one["trainings"] == sum(len(own) for arm, own in arms.items() if not is_at_rate(arm)) < one["at_most"]
+
+
+class Looks:
+    """Reporter that asks for the status at every news."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seen = folder, set[tuple[str, str]]()
+
+    def begin(self, total: int, done: int) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+    def advance(self, epochs: int) -> None:
+        if epochs:
+            (one,) = progress(self.folder)
+            self.seen.add((one["state"], one["stage"]))
+
+
+def test_one_that_is_under_way_is_running_in_every_stage(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    looks = Looks(tmp_path)
+    confirm(NAME, store=tmp_path, reporter=looks, lr_check=False, **FEW)
+    assert looks.seen == {("running", stage) for stage in ("constants", CHOOSE, MEASURE)}
