@@ -19,6 +19,7 @@ from noise_search.cli.confirming import add_confirm
 from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
 from noise_search.cli.removing import add_rm
+from noise_search.cli.reporting import add_report
 from noise_search.cli.running import (
     BROKEN_PIPE,
     DONE,
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     pick.add_argument("--rule", default="best", metavar="RULE", help="best (default), knee, or min-clean=X")
     pick.add_argument("-o", "--output", metavar="CARD.yaml", help="file to write")
     add_confirm(command)
+    add_report(command)
     add_train(command)
     add_ui(command)
     add_stop(command)

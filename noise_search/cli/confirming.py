@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from noise_search.cli.running import DONE, INTERRUPTED, AddCommand, progress, terminated_as_interrupted
-from noise_search.cli.show import duration, policy_text, print_json, print_table
+from noise_search.cli.show import duration, print_json, print_table
 
 if TYPE_CHECKING:
     from noise_search.commands import ConfirmOutcome, ConfirmPlan
@@ -95,6 +95,8 @@ def _print_plan(plan: ConfirmPlan) -> None:
 
 
 def _print(outcome: ConfirmOutcome) -> None:
+    from noise_search.policy.words import policy_text
+
     found, chosen = outcome.evidence, outcome.choice["chosen"]
     print_table(
         [

@@ -10,6 +10,7 @@ from noise_search.commands.places import DEFAULT_STORE, store_location
 from noise_search.commands.previewing import Preview, preview, preview_of
 from noise_search.commands.reading import front, listing, status, statuses
 from noise_search.commands.removing import Removal, rm
+from noise_search.commands.reporting import Report, report
 from noise_search.commands.stopping import Stopped, stop
 from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
 from noise_search.commands.training import Trained, TrainOutcome, run_training, train
@@ -23,6 +24,7 @@ __all__ = [
     "Pages",
     "Preview",
     "Removal",
+    "Report",
     "Silent",
     "Stopped",
     "SweepOutcome",
@@ -36,6 +38,7 @@ __all__ = [
     "plan_confirmation",
     "preview",
     "preview_of",
+    "report",
     "rm",
     "run_confirmation",
     "run_sweep",

@@ -33,7 +33,6 @@ from noise_search.search.confirming import (
 from noise_search.search.driver import Reporter
 from noise_search.search.evidence import (
     BEST_CONSTANT,
-    BEST_RANDOM,
     NO_NOISE,
     WINNER,
     Evidence,
@@ -43,6 +42,7 @@ from noise_search.search.evidence import (
 )
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.identity import identity_of, refuse_another
+from noise_search.search.measured import measured_arms
 from noise_search.search.opening import drain, modes_of, start_mirror
 from noise_search.search.pick import rule_named
 from noise_search.search.reporting import Silent
@@ -267,9 +267,7 @@ def _scored_last(train: TrainSpec) -> TrainSpec:
 def _outcome(plan: ConfirmPlan, confirmation: Confirmation, *, changed: bool) -> ConfirmOutcome:
     choice: Mapping[str, Any] | None = confirmation.record.choice
     assert choice is not None
-    measured = [one for one in confirmation.trainings.values() if one.stage == MEASURE]
-    best = choice["chosen"][BEST_RANDOM]  # trained once, among the random ones
-    measured += [replace(one, arm=BEST_RANDOM) for one in measured if one.arm == best]
+    measured = measured_arms(list(confirmation.trainings.values()), choice)
     winner = policy_from_list(next(one.policy for one in measured if one.arm == WINNER))
     found = evidence(measured, _yard(plan, winner))
     record = finish_confirmation(confirmation.writer, confirmation.record.id, _entries(plan, confirmation, found))

@@ -19,7 +19,7 @@ from noise_search.store import ConfirmationRecord, Confirmed, OutboxEntry, Sweep
 from noise_search.tracking.messages import MemberFinished, MetricPoint, SweepClosed, SweepOpened
 
 CONFIRMS_TAG = "noise_search.confirms"
-_STAGES = {"choose": "stage 1", "measure": "stage 2"}
+STAGES = {"choose": "stage 1", "measure": "stage 2"}
 
 
 def confirmation_entries(
@@ -39,7 +39,7 @@ def confirmation_entries(
         MemberFinished(
             sweep=name,
             experiment=experiment,
-            member=f"{_STAGES[stage]}, {arm}",
+            member=f"{STAGES[stage]}, {arm}",
             parameters=policy_parameters(own[0].policy),
             tags={},
             metrics=tuple(_of_arm(own, now)),

@@ -91,6 +91,21 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmMeans:
+    """Mean item scores of an arm, with intervals over seeds and samples: differences to nothing at all.
+
+    Intervals of two arms can overlap by far where that of their difference leaves out 0: arms share seeds and samples.
+
+    Args:
+        clean: On clean inputs.
+        robust: On all families of the held-out suite.
+    """
+
+    clean: PairedDifference
+    robust: PairedDifference
+
+
+@dataclass(frozen=True, slots=True)
 class _Arm:
     """Item scores of an arm: robust (seeds, families, items), clean (seeds, items)."""
 
@@ -124,6 +139,12 @@ def evidence(trainings: Sequence[Confirmed], yard: Yard) -> Evidence:
         scheduling=None if best is None else paired_difference(_robust(arms[WINNER]) - _robust(best)),
         scheduling_against=against,
     )
+
+
+def arm_means(trainings: Sequence[Confirmed], yard: Yard) -> dict[str, ArmMeans]:
+    """Mean scores of every arm; for the arguments see `evidence`."""
+    arms = {name: _arm(own, yard) for name, own in _by_arm(trainings).items()}
+    return {name: ArmMeans(paired_difference(arm.clean), paired_difference(_robust(arm))) for name, arm in arms.items()}
 
 
 def _by_arm(trainings: Sequence[Confirmed]) -> dict[str, list[Confirmed]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from noise_search.errors import CallerError
 from noise_search.tracking.messages import (
     Artifact,
+    FilesLogged,
     MemberFinished,
     Message,
     MetricPoint,
@@ -72,6 +73,8 @@ class MemorySink:
                 self._finish(message)
             case SweepClosed():
                 self._end(message)
+            case FilesLogged():
+                self._add_files(self._run(message, None, message.started_ms), message.artifacts)
 
     def close(self) -> None:
         """Keep the runs: they are what the sink is for."""
@@ -98,7 +101,10 @@ class MemorySink:
         run.tags |= message.tags
         run.add_points(message.metrics)
         run.end(message.status, message.ended_ms)
-        run.artifacts |= {_inside(artifact): Path(artifact.path).read_bytes() for artifact in message.artifacts}
+        self._add_files(run, message.artifacts)
+
+    def _add_files(self, run: MemoryRun, artifacts: Iterable[Artifact]) -> None:
+        run.artifacts |= {_inside(artifact): Path(artifact.path).read_bytes() for artifact in artifacts}
 
     def _run(self, message: Message, member: str | None, started_ms: int) -> MemoryRun:
         parent = None if member is None else message.sweep

@@ -28,6 +28,8 @@ from noise_search.errors import CallerError
 from noise_search.tracking.messages import (
     MEMBER_TAG,
     SWEEP_TAG,
+    Artifact,
+    FilesLogged,
     MemberFinished,
     Message,
     MetricPoint,
@@ -95,6 +97,8 @@ class MlflowSink:
                 self._finish(message)
             case SweepClosed():
                 self._end(message)
+            case FilesLogged():
+                self._add_files(self._run(message, None, message.started_ms), message.artifacts)
 
     def _open(self, message: SweepOpened) -> None:
         run_id = self._run(message, None, message.started_ms)
@@ -112,7 +116,10 @@ class MlflowSink:
         self._log(run_id, tags=message.tags, metrics=message.metrics)
         # Before the files, so that a missing one cannot leave the run open.
         self._client.set_terminated(run_id, message.status, end_time=message.ended_ms)
-        for artifact in message.artifacts:
+        self._add_files(run_id, message.artifacts)
+
+    def _add_files(self, run_id: str, artifacts: Sequence[Artifact]) -> None:
+        for artifact in artifacts:
             self._client.log_artifact(run_id, artifact.path, artifact.folder or None)
 
     def _log(

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confirm_examples import FEW, confirmed_store
 from mlflow import MlflowClient
 from sweep_examples import NAME, drive, finished_store, put_tracking_database, spec
 
-from noise_search.commands import ConfirmOutcome, confirm, plan_confirmation
+from noise_search.commands import confirm, plan_confirmation
 from noise_search.corruptions.suites import is_held_out
 from noise_search.errors import CallerError
 from noise_search.search.confirm_mirroring import CONFIRMS_TAG
 from noise_search.search.evidence import BEST_CONSTANT, BEST_RANDOM, NO_NOISE, RANDOM, WINNER
 from noise_search.store import Confirmed, locate, open_store
 from noise_search.training import load_dataset
-
-FEW: dict[str, Any] = {"top": 2, "randoms": 2, "seeds": 2, "measure_seeds": 2, "constant_trials": 2}
-
-
-@cache
-def confirmed_store() -> tuple[Path, ConfirmOutcome]:
-    """Store with the tiny sweep confirmed; to be read only."""
-    import sweep_examples
-
-    folder = sweep_examples._temporary_folder()
-    shutil.copytree(finished_store(), folder, dirs_exist_ok=True)
-    return folder, confirm(NAME, store=folder, **FEW)
 
 
 def trainings(folder: Path, number: int = 1) -> list[Confirmed]:

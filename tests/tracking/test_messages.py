@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from noise_search.errors import CallerError
 from noise_search.tracking.messages import (
     Artifact,
+    FilesLogged,
     MemberFinished,
     Message,
     MetricPoint,
@@ -33,6 +34,7 @@ MESSAGES = st.one_of(
     st.builds(SweepOpened, TITLES, TITLES, ENTRIES, ENTRIES, TIMES),
     st.builds(MemberFinished, TITLES, TITLES, TITLES, ENTRIES, ENTRIES, METRICS, STATUSES, TIMES, TIMES),
     st.builds(SweepClosed, TITLES, TITLES, STATUSES, TIMES, METRICS, ENTRIES, ARTIFACTS),
+    st.builds(FilesLogged, TITLES, TITLES, ARTIFACTS, st.text(max_size=64), TIMES),
 )
 OPENED = SweepOpened("noisy digits", "digits", {"model": "mlp"}, {"host": "a"}, started_ms=1_000)
 
@@ -127,6 +129,6 @@ def test_a_parameter_changed_back_is_told_by_its_tag() -> None:
 
 
 def _with_float_values(message: Message) -> Message:
-    if isinstance(message, SweepOpened):
+    if isinstance(message, SweepOpened | FilesLogged):
         return message
     return replace(message, metrics=tuple(replace(point, value=float(point.value)) for point in message.metrics))
