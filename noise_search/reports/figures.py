@@ -26,11 +26,13 @@ CONTROLS = {
     "random": ("random", "x", GREY),
 }
 MARKS = {"best": ("star", 17), "knee": ("diamond-open", 15), "best and knee": ("star", 17)}
-BELOW = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.2, "yanchor": "top"}
+ARMS = {WINNER: (ORANGE, "star"), NO_NOISE: (RED, "cross")}
+OTHERS, SYMBOLS = (BLUE, GREEN, PINK, SKY, GREY), ("circle", "diamond", "square")
 _NO_BOX = "<extra></extra>"  # beside what the pointer is told
 POINTS = 100.0  # of accuracy above chance in 1
 _ROW, _STRIP = 24, 190  # pixels: a row of a heat map, the curves of a policy
 _HEAD = 90  # pixels of a figure that are not its rows
+_TOP, _BOTTOM, _BELOW = 16, 48, 60  # pixels: margins, and how far under the curves their legend begins
 
 
 def front(contents: Contents) -> Figure | None:
@@ -80,16 +82,16 @@ def arms(contents: Contents) -> Figure | None:
     if contents.measured is None:
         return None
     means = arm_means(contents.measured.arms, contents.measured.yard)
-    colours = {WINNER: ORANGE, NO_NOISE: RED}
-    data = [
-        _arm(name, one, colours.get(name, TERM_COLOURS[place % len(TERM_COLOURS)]), star=name == WINNER)
-        for place, (name, one) in enumerate(means.items())
-    ]
+    others = [name for name in means if name not in ARMS]
+    looks = ARMS | {
+        name: (OTHERS[k % len(OTHERS)], SYMBOLS[k // len(OTHERS) % len(SYMBOLS)]) for k, name in enumerate(others)
+    }
+    data = [_arm(name, one, *looks[name]) for name, one in means.items()]
     layout = _layout("clean accuracy above chance, on test", "robust accuracy above chance, held-out suite", height=500)
     return {"data": data, "layout": layout}
 
 
-def _arm(name: str, means: ArmMeans, colour: str, *, star: bool) -> dict[str, Any]:
+def _arm(name: str, means: ArmMeans, colour: str, symbol: str) -> dict[str, Any]:
     def bars(low: float, mean: float, high: float) -> dict[str, Any]:
         return {"type": "data", "symmetric": False, "array": [high - mean], "arrayminus": [mean - low], "thickness": 1}
 
@@ -103,7 +105,7 @@ def _arm(name: str, means: ArmMeans, colour: str, *, star: bool) -> dict[str, An
         "y": [robust.mean],
         "error_x": bars(clean.low, clean.mean, clean.high),
         "error_y": bars(robust.low, robust.mean, robust.high),
-        "marker": {"color": colour, "symbol": "star" if star else "circle", "size": 15 if star else 9},
+        "marker": {"color": colour, "symbol": symbol, "size": 15 if symbol == "star" else 9},
         "hovertemplate": f"%{{fullData.name}}<br>clean %{{x:.3f}} {said[0]}<br>robust %{{y:.3f}} {said[1]}" + _NO_BOX,
     }
 
@@ -176,7 +178,7 @@ def schedules(contents: Contents) -> Figure | None:
     }
     return {
         "data": data,
-        "layout": layout | {"annotations": titles, "legend": BELOW | {"y": -60 / (_STRIP * len(policies))}},
+        "layout": layout | {"annotations": titles},
     }
 
 
@@ -320,12 +322,13 @@ def _bars(names: Sequence[str], values: Sequence[float], colour: str) -> dict[st
 
 def _layout(x: str, y: str, *, height: int = 0, rows: int = 0) -> dict[str, Any]:
     """What figures have in common; with `rows` of names at the left it is as high as they need."""
+    height = height or _HEAD + _ROW * max(rows, 3)
     return {
-        "height": height or _HEAD + _ROW * max(rows, 3),
-        "margin": {"l": 56 if y else 8, "r": 16, "t": 16, "b": 48},
+        "height": height,
+        "margin": {"l": 56 if y else 8, "r": 16, "t": _TOP, "b": _BOTTOM},
         "xaxis": {"title": {"text": x}, "automargin": True, "zeroline": False},
         "yaxis": {"title": {"text": y}, "automargin": True, "zeroline": False},
-        "legend": BELOW,
+        "legend": {"orientation": "h", "x": 0, "y": -_BELOW / (height - _TOP - _BOTTOM), "yanchor": "top"},
         "hoverlabel": {"align": "left"},
     }
 

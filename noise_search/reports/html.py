@@ -59,7 +59,7 @@ def drawing(name: str, caption: str) -> str:
 
 def section(title: str, parts: Iterable[str]) -> str:
     """A section with its heading."""
-    return f'<section id="{anchor(title)}"><h2>{escape(title)}</h2>{"".join(parts)}</section>'
+    return f'<section id="{escape(anchor(title))}"><h2>{escape(title)}</h2>{"".join(parts)}</section>'
 
 
 def anchor(title: str) -> str:

@@ -237,8 +237,8 @@ def cost(contents: Contents, drawn: Drawn) -> Iterator[str]:
     saved = contents.numbers["epochs_saved"]
     yield paragraph(
         f"Saved: {contents.saved_by_stopping:,} epochs by stopping trials early, {saved:,} by taking them from the "
-        "no-noise control where noise begins later. Of the stages of a confirmation only the sum of seconds is known, which is "
-        "shared out by epochs.",
+        "no-noise control where noise begins later. Of the stages of a confirmation only the sum of seconds is known, "
+        "which is shared out by epochs.",
         kind="note",
     )
 
