@@ -132,7 +132,7 @@ def test_the_report_of_a_sweep_is_drawn_within_its_run(pages: Pages, watched: Wa
     watched.page.goto(pages.sweep)
     open_file(watched.page, "report", "report.html")
     expect(frame(watched.page).get_by_role("heading", name="What was confirmed")).to_be_visible()
-    front = frame(watched.page).locator("#front")
+    front = frame(watched.page).locator("#figure-front")
     assert front.locator(".points path").count() > len(rows(store))  # and the marks of what was picked
     assert colours(front) > DRAWN
 

@@ -49,7 +49,7 @@ def front(contents: Contents) -> Figure | None:
     for rule, row in merged(contents.picks).items():
         symbol, size = MARKS[rule]
         data.append(_points(rule, [row], ORANGE, symbol=symbol, size=size))
-    layout = _layout("clean accuracy above chance", "robust accuracy above chance", height=470)
+    layout = _layout("clean, above chance", "robust, above chance", height=470)
     return {"data": [line for line in data if line["x"]], "layout": layout}
 
 
@@ -87,7 +87,7 @@ def arms(contents: Contents) -> Figure | None:
         name: (OTHERS[k % len(OTHERS)], SYMBOLS[k // len(OTHERS) % len(SYMBOLS)]) for k, name in enumerate(others)
     }
     data = [_arm(name, one, *looks[name]) for name, one in means.items()]
-    layout = _layout("clean accuracy above chance, on test", "robust accuracy above chance, held-out suite", height=500)
+    layout = _layout("clean, above chance", "robust, above chance", height=520)
     return {"data": data, "layout": layout}
 
 
@@ -117,7 +117,7 @@ def differences(contents: Contents) -> Figure | None:
     against = list(reversed(contents.measured.evidence.against))
     found = [one.robust for one in against]
     trace = _bars_of_differences([one.arm for one in against], found, BLUE, "robust") | {"showlegend": False}
-    layout = _layout("winner minus the arm, points of robust accuracy above chance", "", rows=len(against))
+    layout = _layout("points, winner minus arm", "", rows=len(against))
     return {"data": [trace], "layout": layout | {"shapes": [_ZERO]}}
 
 
@@ -164,22 +164,22 @@ def schedules(contents: Contents) -> Figure | None:
     for place, (name, policy) in enumerate(policies.items()):
         low, high = 1 - (place + 0.78) / len(policies), 1 - place / len(policies) - 0.06 / len(policies)
         axis = "y" if place == 0 else f"y{place + 1}"
-        axes[f"yaxis{axis[1:]}"] = {"domain": [max(low, 0), high], "range": [-0.05, 1.08], "tickvals": [0, 0.5, 1]}
+        axes[f"yaxis{axis[1:]}"] = _strip(max(low, 0), high)
         titles.append({"text": name, "x": 0, "xref": "paper", "xanchor": "left", "y": high, "yref": "paper",
                        "yanchor": "bottom", "showarrow": False})  # fmt: skip
         for key, curve in _curves(policy).items():
             data.append(curve | {"yaxis": axis, "showlegend": key not in shown} | _line(keys.index(key)))
             shown.add(key)
     layout = _layout("share of training", "", height=_HEAD + _STRIP * len(policies)) | axes
-    layout["xaxis"] |= {
-        "tickformat": ".0%",
-        "range": [0, 1],
-        "anchor": f"y{len(policies)}" if len(policies) > 1 else "y",
-    }
-    return {
-        "data": data,
-        "layout": layout | {"annotations": titles},
-    }
+    lowest = f"y{len(policies)}" if len(policies) > 1 else "y"
+    layout["xaxis"] |= {"tickformat": ".0%", "range": [0, 1], "tickvals": [0, 0.25, 0.5, 0.75, 1], "anchor": lowest}
+    return {"data": data, "layout": layout | {"annotations": titles, "hovermode": "x"}}
+
+
+def _strip(low: float, high: float) -> dict[str, Any]:
+    """Axis of the curves of a policy, which has a part of the height."""
+    ticks = {"range": [-0.05, 1.08], "tickvals": [0, 0.5, 1]}
+    return {"domain": [low, high], "automargin": True, "zeroline": False, **ticks}
 
 
 def _line(place: int) -> dict[str, Any]:
@@ -227,7 +227,8 @@ def gains(found: Gains | None) -> Figure | None:
         "y": list(rows),
         "z": list(rows.values()),
         "coloraxis": "coloraxis",
-        "texttemplate": "%{z:+.0f}",
+        "text": [[_whole(gain) for gain in row] for row in rows.values()],
+        "texttemplate": "%{text}",
         "hovertemplate": "%{y}, severity %{x}<br>%{z:+.1f} points to no noise<extra></extra>",
         "xgap": 1,
         "ygap": 1,
@@ -237,6 +238,15 @@ def gains(found: Gains | None) -> Figure | None:
     layout["yaxis"] |= {"showgrid": False}
     bar = {"title": {"text": "points"}, "thickness": 12}
     return {"data": [heat], "layout": layout | {"coloraxis": {"cmin": -most, "cmax": most, "colorbar": bar}}}
+
+
+def _whole(points: float) -> str:
+    """Points without a fraction; 0 has no sign.
+
+    >>> _whole(2.5001), _whole(-0.4)
+    ('+3', '0')
+    """
+    return f"{points:+.0f}" if round(points) else "0"
 
 
 def gains_searched(contents: Contents) -> Figure | None:
@@ -259,7 +269,7 @@ def families(contents: Contents) -> Figure | None:
         own = {name: one for name, one in reversed(list(over.items())) if (name in seen) == (called != "unseen")}
         if own:
             data.append(_bars_of_differences(list(own), list(own.values()), colour, called))
-    layout = _layout("winner minus no noise, points of accuracy above chance", "", rows=len(over) + 1)
+    layout = _layout("points, winner minus no noise", "", rows=len(over) + 1)
     return {"data": data, "layout": layout | {"shapes": [_ZERO]}}
 
 
@@ -269,15 +279,15 @@ def survival(contents: Contents) -> Figure | None:
         return None
     rungs = sorted({life.reached for life in contents.lives} - {0})
     columns: dict[str, Callable[[Life], bool]] = {"asked": lambda _: True}
-    columns |= {f"epoch {rung}": lambda life, rung=rung: life.reached >= rung for rung in rungs}  # type: ignore[misc]
+    columns |= {str(rung): lambda life, rung=rung: life.reached >= rung for rung in rungs}  # type: ignore[misc]
     data = []
     for shape, colour in SHAPE_COLOURS.items():
         own = [life for life in contents.lives if life.shape == shape]
         counts = [sum(came(life) for life in own) for came in columns.values()]
         bar = {"type": "bar", "name": shape, "x": list(columns), "y": counts, "text": [str(n or "") for n in counts]}
-        more = {"marker": {"color": colour}, "hovertemplate": "%{y} of shape %{fullData.name}<br>%{x}<extra></extra>"}
-        data += [bar | more] if own else []
-    layout = _layout("", "trials", height=380) | {"barmode": "stack"}
+        told = {"textangle": 0, "textposition": "inside", "hovertemplate": "%{fullData.name}: %{y}" + _NO_BOX}
+        data += [bar | told | {"marker": {"color": colour}}] if own else []
+    layout = _layout("scored after epoch", "trials", height=380) | {"barmode": "stack"}
     layout["xaxis"] |= {"type": "category"}
     return {"data": data, "layout": layout}
 
@@ -325,8 +335,8 @@ def _layout(x: str, y: str, *, height: int = 0, rows: int = 0) -> dict[str, Any]
     height = height or _HEAD + _ROW * max(rows, 3)
     return {
         "height": height,
-        "margin": {"l": 56 if y else 8, "r": 16, "t": _TOP, "b": _BOTTOM},
-        "xaxis": {"title": {"text": x}, "automargin": True, "zeroline": False},
+        "margin": {"l": 56 if y else 8, "r": 24, "t": _TOP, "b": _BOTTOM},
+        "xaxis": {"title": {"text": x, "standoff": 8}, "automargin": True, "zeroline": False},
         "yaxis": {"title": {"text": y}, "automargin": True, "zeroline": False},
         "legend": {"orientation": "h", "x": 0, "y": -_BELOW / (height - _TOP - _BOTTOM), "yanchor": "top"},
         "hoverlabel": {"align": "left"},

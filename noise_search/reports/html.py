@@ -53,8 +53,8 @@ def folded(summary: str, content: str) -> str:
 
 def drawing(name: str, caption: str) -> str:
     """Place of a figure."""
-    said = escape(caption, quote=True)
-    return f'<figure><figcaption>{said}</figcaption><div class="drawing" id="{escape(name)}"></div></figure>'
+    place = f'<div class="drawing" id="figure-{escape(name)}" data-figure="{escape(name)}"></div>'
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{place}</figure>"
 
 
 def section(title: str, parts: Iterable[str]) -> str:
@@ -83,14 +83,12 @@ def embedded(data: object) -> str:
     return text
 
 
-def points(found: PairedDifference | None) -> str:
-    """A difference in points with its interval; nothing for None.
+def points(found: PairedDifference) -> str:
+    """A difference in points with its interval.
 
     >>> points(PairedDifference(0.0512, -0.01, 0.0924, 0.02, 4.0, 0.01, 5, 100))
     '+5.1 [−1.0, +9.2]'
     """  # noqa: RUF002  # a minus sign, as it is printed
-    if found is None:
-        return ""
     mean, low, high = (
         f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in (found.mean, found.low, found.high)
     )

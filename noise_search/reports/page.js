@@ -36,7 +36,7 @@ function themed(layout, name, width) {
 
 function draw(name, width) {
   for (const drawing of document.querySelectorAll(".drawing")) {
-    const { data, layout } = structuredClone(FIGURES[drawing.id]);
+    const { data, layout } = structuredClone(FIGURES[drawing.dataset.figure]);
     const config = { responsive: true, displaylogo: false, displayModeBar: false };
     Plotly.react(drawing, data, themed(layout, name, width), config);
   }

@@ -72,7 +72,8 @@ def standing(contents: Contents) -> str:
         if numbers["best"] is None
         else f", the best score {numbers['best']['score']:.3f} (trial {numbers['best']['trial']})"
     )
-    return f"{contents.state}: {numbers['trials']['complete']} of {sweep.budget_trials} trials complete{best}."
+    counts = ", ".join(f"{count} {state}" for state, count in numbers["trials"].items() if count) or "none yet"
+    return f"{contents.state}; of {sweep.budget_trials} trials {counts}{best}."
 
 
 def _warning(contents: Contents) -> str:

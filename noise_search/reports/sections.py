@@ -17,11 +17,11 @@ from noise_search.reports.contents import Contents, Life, ended_early, seeds_of_
 from noise_search.reports.figures import drawn_policies
 from noise_search.reports.html import command, drawing, folded, pairs, paragraph, points, table
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Comparison
+from noise_search.search.progress import STATES
 from noise_search.statistics import PairedDifference
 
 SHOWN = 300  # rows of a table that can have as many as there are trials
 Drawn = Collection[str]  # names of the figures that there are
-_OUTCOMES = ("complete", "stopped", "infeasible", "failed", "running", "waiting")
 
 
 def front(contents: Contents, drawn: Drawn) -> Iterator[str]:
@@ -29,7 +29,7 @@ def front(contents: Contents, drawn: Drawn) -> Iterator[str]:
     if "front" not in drawn:
         yield paragraph("No trial or control is complete yet: there is nothing to show.")
         return
-    yield drawing("front", "Searched, on the validation split: every complete trial and control")
+    yield drawing("front", "Searched, on the validation split: accuracy of every complete trial and control")
     controls = [row for row in contents.rows if row.control]
     trials = [row for row in contents.rows if not row.control]
     yield paragraph(
@@ -39,7 +39,7 @@ def front(contents: Contents, drawn: Drawn) -> Iterator[str]:
         kind="note",
     )
     if "arms" in drawn:
-        yield drawing("arms", "Measured, on the test split and the held-out suite: means with 95 % intervals")
+        yield drawing("arms", "Measured, on the test split and the held-out suite: mean accuracies with 95 % intervals")
         yield paragraph(
             "Intervals are over seeds and test samples, which all arms share: those of two arms can overlap where "
             "their difference is clear. The table of what was confirmed compares them.",
@@ -100,7 +100,8 @@ def _gain(what: str, found: PairedDifference) -> str:
 def _comparison(one: Comparison, chosen: Mapping[str, str]) -> dict[str, str]:
     who = f"{one.arm} ({chosen[one.arm]})" if one.arm in chosen else one.arm
     parts = {"robust": one.robust, "seen": one.seen, "unseen": one.unseen, "clean": one.clean}
-    return {"winner minus": who, **{name: points(part) for name, part in parts.items()}, "p": f"{one.p_adjusted:.3f}"}
+    shown = {name: points(part) for name, part in parts.items() if part is not None}
+    return {"winner minus": who, **shown, "p": f"{one.p_adjusted:.3f}"}
 
 
 def schedules(contents: Contents, drawn: Drawn) -> Iterator[str]:
@@ -148,7 +149,8 @@ def survival(contents: Contents, drawn: Drawn) -> Iterator[str]:
         yield paragraph("Nothing stops trials early in this sweep (stopping=none): all train to the end.")
     yield drawing("survival", f"Trials that came so far, by the shape of their schedules (stopping={stopping})")
     shapes = list(dict.fromkeys(life.shape for life in contents.lives))
-    yield table([{"shape": shape, **_outcomes(contents.lives, shape)} for shape in shapes])
+    outcomes = [state for state in STATES if any(life.state == state for life in contents.lives)]
+    yield table([{"shape": shape, **_outcomes(contents.lives, shape, outcomes)} for shape in shapes])
     yield paragraph(
         "Falling schedules have most of their noise in the first half of training, rising ones in the second.",
         kind="note",
@@ -160,9 +162,9 @@ def survival(contents: Contents, drawn: Drawn) -> Iterator[str]:
         yield paragraph("No trial ended early.")
 
 
-def _outcomes(lives: Iterable[Life], shape: str) -> dict[str, str]:
+def _outcomes(lives: Iterable[Life], shape: str, outcomes: Iterable[str]) -> dict[str, str]:
     states = [life.state for life in lives if life.shape == shape]
-    return {"asked": str(len(states)), **{state: str(states.count(state)) for state in _OUTCOMES}}
+    return {"asked": str(len(states)), **{state: str(states.count(state)) for state in outcomes}}
 
 
 def _lives(lives: Sequence[Life], why: Callable[[Life], str | None]) -> str:
@@ -282,7 +284,7 @@ def _of_confirmation(contents: Contents) -> dict[str, object]:
 def _words(node: object) -> str:
     """A node of a configuration in a line."""
     if isinstance(node, Mapping):
-        return ", ".join(f"{key}={_words(value)}" for key, value in node.items())
+        return ", ".join(f"{key}={_words(value)}" for key, value in node.items()) or "none"
     return node if isinstance(node, str) else json.dumps(node, default=str)
 
 

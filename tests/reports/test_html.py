@@ -60,7 +60,6 @@ def test_differences_are_in_points_with_a_sign_and_their_interval() -> None:
     assert points(PairedDifference(-0.0512, -0.0924, -0.01, 0.02, 4.0, 0.01, 5, 100)) == (
         "\N{MINUS SIGN}5.1 [\N{MINUS SIGN}9.2, \N{MINUS SIGN}1.0]"
     )
-    assert points(None) == ""
 
 
 def test_a_table_without_rows_is_nothing() -> None:

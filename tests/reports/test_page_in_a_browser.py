@@ -57,7 +57,7 @@ def test_every_heading_is_there_and_every_figure_is_drawn_in_light_and_in_dark(
     for background in (LIGHT, DARK):
         assert page.evaluate(BACKGROUND) == background
         for name in FIGURES:
-            drawing = page.locator(f"#{name}")
+            drawing = page.locator(f"#figure-{name}")
             expect(drawing.locator(".main-svg").first).to_be_visible()
             assert colours(drawing) > DRAWN, name
         page.get_by_role("button", name="light or dark").click()
@@ -66,7 +66,7 @@ def test_every_heading_is_there_and_every_figure_is_drawn_in_light_and_in_dark(
 
 def test_it_follows_the_system_into_the_dark_and_its_figures_too(watched: Watched, tmp_path: Path) -> None:
     page = shown(watched, everything(), tmp_path).page
-    letters = page.locator("#front .xtick text").first
+    letters = page.locator("#figure-front .xtick text").first
     before = letters.evaluate("text => getComputedStyle(text).fill")
     page.emulate_media(color_scheme="dark")
     assert page.evaluate(BACKGROUND) == DARK
@@ -76,16 +76,16 @@ def test_it_follows_the_system_into_the_dark_and_its_figures_too(watched: Watche
 def test_on_a_narrow_screen_nothing_sticks_out(watched: Watched, tmp_path: Path) -> None:
     watched.page.set_viewport_size({"width": 400, "height": 800})
     page = shown(watched, everything(), tmp_path).page
-    expect(page.locator("#cost .main-svg").first).to_be_visible()
+    expect(page.locator("#figure-cost .main-svg").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
 def test_a_point_says_the_magnitude_with_its_unit_under_the_pointer(watched: Watched, tmp_path: Path) -> None:
     page = shown(watched, everything(), tmp_path).page
-    plot = page.locator("#schedules .nsewdrag").first
+    plot = page.locator("#figure-schedules .nsewdrag").first
     plot.scroll_into_view_if_needed()
     plot.hover()
-    expect(page.locator("#schedules .hoverlayer")).to_contain_text("magnitude")
+    expect(page.locator("#figure-schedules .hoverlayer")).to_contain_text("magnitude")
 
 
 def test_a_hostile_name_is_shown_and_does_nothing(watched: Watched, tmp_path: Path) -> None:
