@@ -86,7 +86,8 @@ def arms(contents: Contents) -> Figure | None:
     looks = ARMS | {
         name: (OTHERS[k % len(OTHERS)], SYMBOLS[k // len(OTHERS) % len(SYMBOLS)]) for k, name in enumerate(others)
     }
-    data = [_arm(name, one, *looks[name]) for name, one in means.items()]
+    order = sorted(means, key=lambda name: name == WINNER)  # on top of the others
+    data = [_arm(name, means[name], *looks[name]) for name in order]
     layout = _layout("clean, above chance", "robust, above chance", height=520)
     return {"data": data, "layout": layout}
 
