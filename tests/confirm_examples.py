@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweep_examples import NAME, _temporary_folder, finished_store
+from sweep_examples import NAME, finished_store, temporary_folder
 
 from noise_search.commands import ConfirmOutcome, confirm
 from noise_search.store import ConfirmationRecord, Confirmed, locate, open_store
@@ -18,7 +18,7 @@ FEW: dict[str, Any] = {"top": 2, "randoms": 2, "seeds": 2, "measure_seeds": 2, "
 @cache
 def confirmed_store() -> tuple[Path, ConfirmOutcome]:
     """Store with the tiny sweep confirmed; to be read only."""
-    folder = _temporary_folder()
+    folder = temporary_folder()
     shutil.copytree(finished_store(), folder, dirs_exist_ok=True)
     return folder, confirm(NAME, store=folder, **FEW)
 

@@ -92,7 +92,7 @@ def drive(folder: Path, *overrides: str, reporter: Any = None) -> SweepOutcome:
 @cache
 def finished_store() -> Path:
     """Store with the tiny sweep, run at one go; to be read only."""
-    folder = _temporary_folder()
+    folder = temporary_folder()
     assert drive(folder).state == "complete"
     return folder
 
@@ -100,7 +100,7 @@ def finished_store() -> Path:
 @cache
 def picking_store() -> Path:
     """Store with the tiny sweep, for tests that pick from it, which registers cards there and changes nothing else."""
-    folder = _temporary_folder()
+    folder = temporary_folder()
     shutil.copytree(finished_store(), folder, dirs_exist_ok=True)
     return folder
 
@@ -108,7 +108,7 @@ def picking_store() -> Path:
 @cache
 def tracked_store() -> Path:
     """Store with the tiny sweep and its MLflow mirror; to be read only."""
-    folder = _temporary_folder()
+    folder = temporary_folder()
     put_tracking_database(folder)
     assert drive(folder, "tracking.enabled=true").state == "complete"
     return folder
@@ -121,21 +121,22 @@ def put_tracking_database(folder: Path) -> None:
 
 @cache
 def _empty_store() -> Path:
-    folder = _temporary_folder()
+    folder = temporary_folder()
     create_schema(locate(folder))
     return folder
 
 
 @cache
 def _tracking_database() -> Path:
-    path = _temporary_folder() / "mlflow.db"
+    path = temporary_folder() / "mlflow.db"
     create_tracking_schema(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return path
 
 
-def _temporary_folder() -> Path:
+def temporary_folder() -> Path:
+    """A new folder that goes when the tests end."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -44,7 +44,7 @@ def test_an_outcome_holds_the_front_the_pick_and_where_the_files_lie() -> None:
     assert outcome.picked == best
     assert outcome.files == sweep_files(NAME, locate(finished_store()))
     assert load_card(outcome.files["card"]).policy == policy_from_list(best.policy)
-    assert outcome.files["figure"].read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert outcome.files["report"].read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_a_sweep_of_ones_own_space_is_composed_from_ones_own_folder(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def quickstart(clone: Path) -> str:
 @pytest.mark.slow
 def test_quickstart_in_a_fresh_clone_installs_and_runs_a_sweep(clone: Path) -> None:
     said = quickstart(clone)
-    for file in ("card.yaml", "front.html"):
+    for file in ("card.yaml", "report/report.html"):
         (found,) = (clone / "noise_search_runs" / "sweeps").glob(f"*/{file}")
         assert str(found) in said
     assert ".venv/bin/noise-search pick " in said

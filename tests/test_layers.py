@@ -39,7 +39,7 @@ ORDER = (
     "store",
     "tracking",
     "search",
-    "report",
+    "reports",
     "service",
     "listing",
     "commands",

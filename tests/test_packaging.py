@@ -53,6 +53,12 @@ def test_the_wheel_holds_the_schema_of_cards(installed: Path) -> None:
     assert packed.read_bytes() == CARD_SCHEMA.read_bytes()
 
 
+def test_the_wheel_holds_the_style_and_the_script_of_reports(installed: Path) -> None:
+    for name in ("page.css", "page.js"):
+        own = Path("noise_search") / "reports" / name
+        assert (installed / own).read_bytes() == (CHECKOUT / own).read_bytes()
+
+
 def test_the_installed_program_tells_its_version(installed: Path, tmp_path: Path) -> None:
     ran = run(installed, [str(installed / "bin/noise-search"), "--version"], tmp_path)
     assert (ran.returncode, ran.stdout) == (0, f"noise-search {noise_search.__version__}\n")

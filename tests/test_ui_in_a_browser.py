@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -129,28 +128,13 @@ def test_the_link_of_a_sweep_leads_to_its_run_and_from_there_to_its_card(
     assert said.inner_text().split() == card.split()
 
 
-def test_the_figure_of_a_sweep_is_drawn_within_its_run(pages: Pages, watched: Watched, store: Path) -> None:
+def test_the_report_of_a_sweep_is_drawn_within_its_run(pages: Pages, watched: Watched, store: Path) -> None:
     watched.page.goto(pages.sweep)
-    open_file(watched.page, "figure", "front.html")
-    front = frame(watched.page).locator("#figure-0")
-    expect(front.get_by_text(f"{NAME}: front on the validation split")).to_be_visible()
-    expect(front.locator(".points path")).to_have_count(len(rows(store)) + 1)  # and the star of the picked
+    open_file(watched.page, "report", "report.html")
+    expect(frame(watched.page).get_by_role("heading", name="What was confirmed")).to_be_visible()
+    front = frame(watched.page).locator("#figure-front")
+    assert front.locator(".points path").count() > len(rows(store))  # and the marks of what was picked
     assert colours(front) > DRAWN
-
-
-def test_the_page_of_figures_is_drawn_without_a_network_or_an_error(
-    browser: Browser, store: Path, tmp_path: Path
-) -> None:
-    page = tmp_path / "elsewhere.html"
-    shutil.copyfile(store / "sweeps" / NAME / "front.html", page)
-    with open_page(browser) as watched:
-        watched.page.goto(page.as_uri())
-        for figure, words in (("#figure-0", "front on the validation split"), ("#figure-1", "schedules")):
-            drawn = watched.page.locator(figure)
-            expect(drawn.get_by_text(words)).to_be_visible()
-            assert colours(drawn) > DRAWN
-        assert watched.errors == []
-        assert [url for url in watched.requests if not url.startswith(("data:", "blob:"))] == [page.as_uri()]
 
 
 def test_a_page_that_fails_asks_the_network_or_shows_nothing_is_found_out(browser: Browser, tmp_path: Path) -> None:

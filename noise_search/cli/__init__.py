@@ -20,6 +20,7 @@ from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
 from noise_search.cli.picking import add_cards, add_pick
 from noise_search.cli.removing import add_rm
+from noise_search.cli.reporting import add_report
 from noise_search.cli.running import (
     BROKEN_PIPE,
     DONE,
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     add_pick(command)
     add_cards(command)
     add_confirm(command)
+    add_report(command)
     add_train(command)
     add_ui(command)
     add_stop(command)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from noise_search.cli.running import DONE, INTERRUPTED, AddCommand, progress, terminated_as_interrupted
-from noise_search.cli.show import duration, policy_text, print_json, print_table
+from noise_search.cli.show import duration, print_json, print_table
 
 if TYPE_CHECKING:
     from noise_search.commands import ConfirmOutcome, ConfirmPlan
@@ -122,6 +122,8 @@ def _shows(choice: Mapping[str, Any]) -> str:
 
 
 def _print(outcome: ConfirmOutcome) -> None:
+    from noise_search.policy.words import policy_text
+
     found, chosen = outcome.evidence, outcome.choice["chosen"]
     print_table(
         [

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from noise_search.search.fronts import FrontRow
 
 _WIDTH = 160  # columns of a table that goes into a file or a pipe
-_SHOWN_VALUES = 6
 _MINUTES_FROM, _HOURS_FROM = 120, 120  # seconds, minutes: in less, the smaller unit
 
 
@@ -143,6 +142,8 @@ def program(name: str) -> str:
 
 def print_front(rows: Sequence[FrontRow]) -> None:
     """Print rows of a front as a table."""
+    from noise_search.policy.words import policy_text
+
     print_table(
         [
             {
@@ -202,35 +203,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < _HOURS_FROM else f"{minutes // 60} h {minutes % 60} min"
-
-
-def policy_text(policy: Sequence[dict[str, Any]]) -> str:
-    """A policy in a few words: `inputs.gaussian 0.18 linear(a=0, b=1, start=0, stop=0.7)`."""
-    return "\n".join(_term_text(term) for term in policy) or "no noise"
-
-
-def _term_text(term: dict[str, Any]) -> str:
-    share = f" on {term['fraction']:.0%}" if term.get("fraction", 1.0) < 1.0 else ""
-    level = " uniform" if term.get("level") == "uniform" else ""
-    return f"{term['site']}.{term['noise']} {term['magnitude']:.3g}{level}{share} {_schedule_text(term['schedule'])}"
-
-
-def _schedule_text(schedule: dict[str, Any]) -> str:
-    """A curve and its gate in a few words: `steps(direction=up, k=3) every(cycles=4, on=0.5)`."""
-    values = {name: value for name, value in schedule.items() if name not in ("kind", "every")}
-    gate = f" every({_values_text(schedule['every'])})" if "every" in schedule else ""
-    return f"{schedule['kind']}({_values_text(values)}){gate}" if values else f"{schedule['kind']}{gate}"
-
-
-def _values_text(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={_value_text(value)}" for name, value in values.items())
-
-
-def _value_text(value: object) -> str:
-    if isinstance(value, list):
-        shown = ", ".join(_value_text(entry) for entry in value[:_SHOWN_VALUES])
-        return f"[{shown}{f', ... {len(value)}' if len(value) > _SHOWN_VALUES else ''}]"
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 def print_statuses(found: Sequence[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from noise_search.commands.previewing import Preview, preview, preview_of
 from noise_search.commands.reading import front, listing, status, statuses
 from noise_search.commands.registered import cards, registered_card
 from noise_search.commands.removing import Removal, rm
+from noise_search.commands.reporting import Report, report
 from noise_search.commands.stopping import Stopped, stop
 from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
 from noise_search.commands.training import Trained, TrainOutcome, run_training, train
@@ -26,6 +27,7 @@ __all__ = [
     "PickOutcome",
     "Preview",
     "Removal",
+    "Report",
     "Silent",
     "Stopped",
     "SweepOutcome",
@@ -41,6 +43,7 @@ __all__ = [
     "preview",
     "preview_of",
     "registered_card",
+    "report",
     "rm",
     "run_confirmation",
     "run_sweep",

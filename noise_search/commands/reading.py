@@ -73,7 +73,7 @@ def listing(what: str) -> list[dict[str, Any]]:
 
 
 def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
-    state = _state(store, record)
+    state = state_of(store, record)
     return {
         "name": record.name,
         "state": state,
@@ -83,7 +83,7 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
     }
 
 
-def _state(store: Store, record: SweepRecord) -> str:
+def state_of(store: Store, record: SweepRecord) -> str:
     """State of a sweep; one whose driver died without a word is interrupted, whatever it wrote last.
 
     What the store has as interrupted is out_of_time, as at the sweep's end, where that was the reason.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,8 @@ from noise_search.config import build, compose
 from noise_search.corruptions.suites import uncalibrated
 from noise_search.data import forget_loaded
 from noise_search.policy import save_card
-from noise_search.report.figures import sweep_page
+from noise_search.reports.contents import read
+from noise_search.reports.page import PAGE, write_files
 from noise_search.search.cards import make_card
 from noise_search.search.driver import Reporter, drive
 from noise_search.search.fronts import FrontRow, complete_rows, front_rows
@@ -22,7 +23,7 @@ from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, op
 from noise_search.search.pick import pick_row
 from noise_search.search.progress import STORED, left, progress, state_reached
 from noise_search.search.reporting import Silent
-from noise_search.store import Location, OutboxEntry, Store, SweepRecord, locate, open_store
+from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
 
 
@@ -38,7 +39,7 @@ class SweepOutcome:
         location: Of its store.
         front: As `front` gives it.
         picked: Best row of the front; None without a complete trial.
-        files: Where the card and the figure lie.
+        files: Where the card and the report lie.
         suite_note: What to know of the suite: that its strengths are not calibrated; else empty.
         objective: What was maximised; the pick is the best score whatever that was.
         seeds: With which every trial was trained.
@@ -131,15 +132,14 @@ def _drive_to_the_end(opened: OpenSweep, location: Location, reporter: Reporter)
 def _close(opened: OpenSweep, location: Location, state: str) -> None:
     """Files first, the state last: a kill in between leaves a sweep that the next start closes again."""
     opened.writer.abandon_running_jobs()
-    rows = complete_rows(opened.store, opened.sweep.id)
-    files: dict[str, Path] = {}
+    found = importance_in(opened.store, opened.sweep) if state == "complete" else None
+    files: list[tuple[Path, str]] = []
     try:
-        files = _write_files(opened.store, opened.sweep, rows, location)
+        files = _write_files(opened, STORED.get(state, state), found, location)
     except BaseException:
         state = "failed"
         raise
     finally:
-        found = importance_in(opened.store, opened.sweep) if state == "complete" else None
         entries = _closing_entries(opened, state, files, found)
         stored = None if found is None else asdict(found)
         opened.writer.finish_sweep(STORED.get(state, state), entries, importance=stored)
@@ -148,7 +148,7 @@ def _close(opened: OpenSweep, location: Location, state: str) -> None:
 
 
 def _closing_entries(
-    opened: OpenSweep, state: str, files: Mapping[str, Path], found: Importance | None
+    opened: OpenSweep, state: str, files: Sequence[tuple[Path, str]], found: Importance | None
 ) -> list[OutboxEntry]:
     if opened.mirror is None:
         return []
@@ -162,7 +162,7 @@ def _closing_entries(
             state=STORED.get(state, state),
             metrics=_numbers(progress(opened.store, opened.sweep, is_driven=False)) | shares,
             tags=tags if found is None else {"noise_search.importance": found.sentence},
-            files=[(path, folder) for folder, path in files.items()],
+            files=files,
         )
     ]
 
@@ -176,22 +176,24 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
     return {"trials": float(counts["complete"])} | best | {key: float(n) for key, n in others.items() if n}
 
 
-def _write_files(store: Store, record: SweepRecord, rows: Sequence[FrontRow], location: Location) -> dict[str, Path]:
-    """Card and figure of a sweep, for people and for the mirror; nothing before the first complete trial."""
+def _write_files(opened: OpenSweep, state: str, found: Importance | None, location: Location) -> list[tuple[Path, str]]:
+    """Card and report of a sweep, each file with its folder in the mirror; nothing before the first complete trial."""
+    rows = complete_rows(opened.store, opened.sweep.id)
     if not any(row.on_front for row in rows):
-        return {}
+        return []
+    record = opened.store.sweep(opened.sweep.name)
+    importance = record.importance if found is None else asdict(found)
     paths = sweep_files(record.name, location)
     paths["card"].parent.mkdir(parents=True, exist_ok=True)
-    picked = pick_row(rows, "best")
-    save_card(make_card(store, record, picked, "best"), paths["card"])
-    sweep_page(record.name, rows, picked, paths["figure"])
-    return paths
+    save_card(make_card(opened.store, record, pick_row(rows, "best"), "best"), paths["card"])
+    contents = read(opened.store, replace(record, importance=importance), state)
+    return [(paths["card"], "card"), *((path, "report") for path in write_files(contents, paths["report"].parent))]
 
 
 def sweep_files(name: str, location: Location) -> dict[str, Path]:
-    """Where a sweep's card and figure are written."""
+    """Where a sweep's card and report are written."""
     folder = location.folder / "sweeps" / name
-    return {"card": folder / "card.yaml", "figure": folder / "front.html"}
+    return {"card": folder / "card.yaml", "report": folder / "report" / PAGE}
 
 
 def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: str | None = None) -> SweepOutcome:

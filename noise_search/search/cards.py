@@ -188,8 +188,8 @@ def _by_seed(own: Sequence[Confirmed], yard: Yard) -> list[Numbers]:
 
 
 def _published(one: Confirmed, yard: Yard) -> Numbers:
-    cells = {kind: one.cells[kind] for kinds in kinds_of(one).values() for kind in kinds}
-    of_family = dict.fromkeys(yard.cells, 0.0) if one.diverged else robust(cells, kinds_of(one), yard.classes)
+    cells = {kind: one.cells[kind] for kinds in kinds_of(one.cells).values() for kind in kinds}
+    of_family = dict.fromkeys(yard.cells, 0.0) if one.diverged else robust(cells, kinds_of(one.cells), yard.classes)
     parts = {name: fmean(of_family[family] for family in own) for name, own in _parts(yard).items()}
     return parts | {name: one.scores[name] for name in PUBLISHED}
 

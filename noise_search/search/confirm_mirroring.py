@@ -23,7 +23,7 @@ from noise_search.store import ConfirmationRecord, Confirmed, OutboxEntry, Store
 from noise_search.tracking.messages import MemberFinished, Message, MetricPoint, Status, SweepClosed, SweepOpened
 
 CONFIRMS_TAG = "noise_search.confirms"
-_STAGES = {CHOOSE: "stage 1", MEASURE: "stage 2"}
+STAGES = {CHOOSE: "stage 1", MEASURE: "stage 2"}
 
 
 class ConfirmationMirror:
@@ -53,7 +53,7 @@ class ConfirmationMirror:
     def arms(self, confirmation: Confirmation, stage: str) -> None:
         """Every arm of a stage that has come to its end; those that are shown stay as they are."""
         found = [one for one in confirmation.trainings.values() if one.stage == stage]
-        entries = [self._arm(f"{_STAGES[stage]}, {arm}", own) for arm, own in _by_arm(found).items()]
+        entries = [self._arm(f"{STAGES[stage]}, {arm}", own) for arm, own in _by_arm(found).items()]
         shown = self._store.outbox_keys(self._sweep.id)
         self._enqueue([one for one in entries if one.key not in shown])
 

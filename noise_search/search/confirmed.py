@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from noise_search.corruptions import CORRUPTIONS
 from noise_search.metrics import counts_unpacked
-from noise_search.policy import policy_from_list
+from noise_search.policy import Policy, policy_from_list
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Evidence, Yard, evidence, seen_families
 from noise_search.store import ConfirmationRecord, Confirmed, Store
 
@@ -19,6 +19,46 @@ def finished_confirmations(store: Store, sweep_id: int) -> list[ConfirmationReco
     """Confirmations of a sweep that are measured to their end, in the order they came to it."""
     found = [one for one in store.confirmations(sweep_id) if one.finished_at is not None]
     return sorted(found, key=lambda one: (one.finished_at or one.created_at, one.number))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A finished confirmation.
+
+    Args:
+        record: As the store has it.
+        trainings: Of both stages, as they were stored.
+        arms: Of stage 2, the best random policy an arm of its own.
+        yard: What these were scored on.
+        evidence: What they say.
+    """
+
+    record: ConfirmationRecord
+    trainings: tuple[Confirmed, ...]
+    arms: tuple[Confirmed, ...]
+    yard: Yard
+    evidence: Evidence
+
+    @property
+    def chosen(self) -> Mapping[str, str]:
+        """Arm -> who it is among those that raced: `winner` -> `trial 3`."""
+        return chosen_by(self.record)
+
+    @property
+    def winner(self) -> Policy:
+        """Policy of the winner."""
+        return policy_from_list(next(one.policy for one in self.arms if one.arm == WINNER))
+
+
+def latest_measured(store: Store, sweep_id: int) -> Measured | None:
+    """The latest finished confirmation of a sweep; None where there is none."""
+    finished = finished_confirmations(store, sweep_id)
+    if not finished:
+        return None
+    record = finished[-1]
+    arms = measured_trainings(store, record)
+    yard = measured_yard(record, arms)
+    return Measured(record, tuple(store.confirmed(record.id)), tuple(arms), yard, evidence(arms, yard))
 
 
 def evidence_of(store: Store, record: ConfirmationRecord) -> Evidence:
@@ -34,15 +74,15 @@ def measured_trainings(store: Store, record: ConfirmationRecord) -> list[Confirm
     return measured + [replace(one, arm=BEST_RANDOM) for one in measured if one.arm == best]
 
 
-def chosen_by(record: ConfirmationRecord) -> Mapping[str, str | None]:
+def chosen_by(record: ConfirmationRecord) -> Mapping[str, str]:
     """Whom stage 1 has chosen: arm of stage 2 -> `trial 3`, `constant 1`, `random 2`."""
     choice = cast(Mapping[str, Any], record.choice or {"chosen": {}})
-    return cast(Mapping[str, str | None], choice["chosen"])
+    return cast(Mapping[str, str], choice["chosen"])
 
 
 def winner_of(record: ConfirmationRecord) -> int:
     """Number of the trial that stage 1 has chosen."""
-    return int(str(chosen_by(record)[WINNER]).rpartition(" ")[2])
+    return int(chosen_by(record)[WINNER].rpartition(" ")[2])
 
 
 def measured_yard(record: ConfirmationRecord, measured: Sequence[Confirmed]) -> Yard:
@@ -52,15 +92,17 @@ def measured_yard(record: ConfirmationRecord, measured: Sequence[Confirmed]) -> 
     return Yard(
         classes=cast(int, record.choice["classes"]),
         samples=len(counts_unpacked(next(iter(winner.hits.values())))),
-        cells={family: sum(len(winner.cells[kind]) for kind in kinds) for family, kinds in kinds_of(winner).items()},
+        cells={
+            family: sum(len(winner.cells[kind]) for kind in kinds) for family, kinds in kinds_of(winner.cells).items()
+        },
         seen=seen_families(policy_from_list(winner.policy)),
     )
 
 
-def kinds_of(one: Confirmed) -> dict[str, list[str]]:
-    """Families of the suite that a training was scored with, and the kinds of each, in the suite's order."""
+def kinds_of(cells: Mapping[str, Sequence[float]]) -> dict[str, list[str]]:
+    """Families of the suite that cells are of, and the kinds of each, in the suite's order."""
     found: dict[str, list[str]] = {}
-    for kind in one.cells:
+    for kind in cells:
         if kind in CORRUPTIONS:  # not `clean` and `weights`
             found.setdefault(CORRUPTIONS[kind].family, []).append(kind)
     return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
+from typing import cast
 
 import noise_search
 from noise_search.corruptions.suites import uncalibrated
@@ -15,6 +17,7 @@ from noise_search.store import MemberRecord, NewResult, OutboxEntry, SweepRecord
 from noise_search.tracking.limits import PARAMETER_CHARACTERS
 from noise_search.tracking.messages import (
     Artifact,
+    FilesLogged,
     MemberFinished,
     MetricPoint,
     Status,
@@ -161,6 +164,25 @@ def closed_entry(
         artifacts=tuple(Artifact(str(path), folder) for path, folder in files),
     )
     return OutboxEntry(f"closed {generation}", message.kind, message.to_payload())
+
+
+def files_entry(sweep: SweepRecord, what: str, files: Sequence[Path]) -> OutboxEntry:
+    """Files about a sweep, for the folder `what` of its run; they are sent again when they say something else.
+
+    Args:
+        sweep: Whose run it is.
+        what: What they are, in a word.
+        files: That stay where they are until they are sent.
+    """
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    message = FilesLogged(
+        sweep=sweep.name,
+        experiment=cast(Mapping[str, str], sweep.config["tracking"])["experiment"],
+        artifacts=tuple(Artifact(str(file.absolute()), what) for file in files),
+        digest=digest,
+        started_ms=milliseconds(sweep.created_at),
+    )
+    return OutboxEntry(what, message.kind, message.to_payload())
 
 
 def member_name(member: MemberRecord) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from noise_search.errors import CallerError
 from noise_search.tracking.messages import (
     Artifact,
+    FilesLogged,
     MemberFinished,
     Message,
     MetricPoint,
@@ -79,6 +80,9 @@ class MemorySink:
                 self._end(message)
             case ModelRegistered():
                 self._register(message)
+            case FilesLogged():
+                run = self._run(message, None, message.started_ms)
+                run.artifacts |= _contents(message.artifacts)
 
     def close(self) -> None:
         """Keep the runs: they are what the sink is for."""

@@ -1,4 +1,4 @@
-"""What the mirror of a sweep is told: the sweep opened, a member finished, the sweep closed, a model was picked.
+"""What the mirror of a sweep is told: it opened, a member finished, it closed, a model was picked, files were made.
 
 A message is complete in itself and carries its own times, so that sending it twice, or months later, leaves
 the same runs as sending it once. What MLflow would refuse is refused here, where the driver makes the
@@ -189,9 +189,34 @@ class ModelRegistered:
         return _to_payload(self)
 
 
-Message = SweepOpened | MemberFinished | SweepClosed | ModelRegistered
+@dataclass(frozen=True, slots=True)
+class FilesLogged:
+    """Copies files to the sweep's run, over those of the same name, and changes nothing else of it.
+
+    `digest` is that of what they say: with another one the outbox sends them again. A run that is not there yet
+    starts at `started_ms`.
+    """
+
+    kind: ClassVar[str] = "files_logged"
+    sweep: str
+    experiment: str
+    artifacts: tuple[Artifact, ...]
+    digest: str
+    started_ms: int
+
+    def __post_init__(self) -> None:
+        mistakes = _title_mistakes(self)
+        mistakes += limits.integer_mistakes(f"{self.kind}.started_ms", self.started_ms, 1)
+        raise_if_any(mistakes)
+
+    def to_payload(self) -> dict[str, object]:
+        """Plain data that survives JSON; `from_payload` is its inverse."""
+        return _to_payload(self)
+
+
+Message = SweepOpened | MemberFinished | SweepClosed | ModelRegistered | FilesLogged
 _KINDS: dict[str, type[Message]] = {
-    known.kind: known for known in (SweepOpened, MemberFinished, SweepClosed, ModelRegistered)
+    known.kind: known for known in (SweepOpened, MemberFinished, SweepClosed, ModelRegistered, FilesLogged)
 }
 
 
@@ -259,10 +284,15 @@ def _plain(value: object) -> object:
     return value
 
 
-def _run_mistakes(message: Message) -> list[str]:
+def _title_mistakes(message: Message) -> list[str]:
     where = message.kind
     mistakes = limits.title_mistakes(f"{where}.sweep", message.sweep, limits.NAME_CHARACTERS)
-    mistakes += limits.title_mistakes(f"{where}.experiment", message.experiment, limits.EXPERIMENT_CHARACTERS)
+    return mistakes + limits.title_mistakes(f"{where}.experiment", message.experiment, limits.EXPERIMENT_CHARACTERS)
+
+
+def _run_mistakes(message: SweepOpened | MemberFinished | SweepClosed | ModelRegistered) -> list[str]:
+    where = message.kind
+    mistakes = _title_mistakes(message)
     mistakes += limits.entry_mistakes(f"{where}.tags", message.tags, limits.TAG_CHARACTERS)
     return mistakes + [
         f"{where}.tags: expected none of {sorted(RESERVED_TAGS)}, which the mirror sets itself, got {key!r}"

@@ -31,6 +31,7 @@ from noise_search.tracking.messages import (
     TUNED,
     VERSION_TAG,
     Artifact,
+    FilesLogged,
     MemberFinished,
     Message,
     MetricPoint,
@@ -101,6 +102,8 @@ class MlflowSink:
                 self._end(message)
             case ModelRegistered():
                 self._register(message)
+            case FilesLogged():
+                self._copy(self._run(message, None, message.started_ms), message.artifacts)
 
     def _open(self, message: SweepOpened) -> None:
         run_id = self._run(message, None, message.started_ms)

@@ -67,7 +67,7 @@ def test_a_sweep_as_json_is_json_alone(ns: Run) -> None:
     assert (code, errors) == (0, [])
     found = json.loads(out)
     assert (found["name"], found["state"], found["changed"]) == (NAME, "complete", False)
-    assert set(found["files"]) == {"card", "figure"}
+    assert set(found["files"]) == {"card", "report"}
     assert found["picked"]["trial"] in {row["trial"] for row in found["front"]}
 
 

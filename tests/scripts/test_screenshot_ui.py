@@ -11,7 +11,7 @@ from sweep_examples import NAME, finished_store, tracked_store
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 LARGEST_BYTES = 300_000
-PICTURES = ("mlflow-ui.png", "mlflow-magnitude.png")
+PICTURES = ("mlflow-ui.png", "mlflow-magnitude.png", "report.png")
 
 
 def screenshot_ui(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +22,7 @@ def screenshot_ui(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def assert_pictures(folder: Path) -> None:
-    """Both pictures are there, small enough for a page, and show more than an empty frame."""
+    """The pictures are there, small enough for a page, and show more than an empty frame."""
     for name in PICTURES:
         assert (folder / name).stat().st_size < LARGEST_BYTES
         with Image.open(folder / name) as image:
@@ -31,7 +31,7 @@ def assert_pictures(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_both_pictures_of_a_sweep_in_a_store_are_taken(tmp_path: Path) -> None:
+def test_the_pictures_of_a_sweep_in_a_store_are_taken(tmp_path: Path) -> None:
     taken = screenshot_ui(NAME, "--store", str(tracked_store()), "-o", str(tmp_path / "images"))
     assert (taken.returncode, taken.stderr) == (0, "")
     assert taken.stdout.splitlines() == [f"wrote {tmp_path / 'images' / name}" for name in PICTURES]

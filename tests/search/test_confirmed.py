@@ -11,11 +11,12 @@ from sweep_examples import NAME, Quitter, finished_store, spec
 
 from noise_search.commands import confirm, plan_confirmation
 from noise_search.corruptions.suites import families
-from noise_search.policy import policy_from_list
+from noise_search.policy import policy_from_list, policy_to_list
 from noise_search.search.confirmed import (
     evidence_of,
     finished_confirmations,
     kinds_of,
+    latest_measured,
     measured_trainings,
     measured_yard,
     winner_of,
@@ -56,7 +57,7 @@ def test_what_was_measured_on_is_read_off_the_measurements() -> None:
     assert found.cells == {family: 5 * len(kinds) for family, kinds in families(suite).items()}
     winner = next(one for one in measured(folder) if one.arm == WINNER)
     assert found.seen == seen_families(policy_from_list(winner.policy))
-    assert {family: tuple(kinds) for family, kinds in kinds_of(winner).items()} == families(suite)
+    assert {family: tuple(kinds) for family, kinds in kinds_of(winner.cells).items()} == families(suite)
 
 
 def test_the_best_random_policy_is_an_arm_of_its_own_and_one_of_the_random_ones() -> None:
@@ -76,3 +77,24 @@ def test_a_confirmation_that_was_cut_short_is_not_among_the_finished(tmp_path: P
         sweep = store.sweep(NAME)
         assert len(store.confirmations(sweep.id)) == 2
         assert [one.number for one in finished_confirmations(store, sweep.id)] == [1]
+
+
+def test_the_latest_has_every_training_and_what_they_say() -> None:
+    folder, outcome = confirmed_store()
+    with opened(folder) as store:
+        found = latest_measured(store, store.sweep(NAME).id)
+        assert found is not None
+        assert found.trainings == tuple(store.confirmed(found.record.id))
+    assert found.evidence == outcome.evidence
+    assert policy_to_list(found.winner) == outcome.choice["policies"][WINNER]
+    assert {one.arm for one in found.arms} > {WINNER, BEST_RANDOM}
+
+
+def test_a_sweep_that_nobody_has_confirmed_has_no_latest() -> None:
+    with opened(finished_store()) as store:
+        assert latest_measured(store, store.sweep(NAME).id) is None
+
+
+def test_families_are_those_of_the_registry_in_the_order_of_the_cells() -> None:
+    cells = {"clean": [1.0], "fog": [0.1], "shot": [0.2], "impulse": [0.3], "weights": [0.4]}
+    assert kinds_of(cells) == {"tone": ["fog"], "noise": ["shot", "impulse"]}

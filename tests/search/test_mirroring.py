@@ -147,13 +147,13 @@ def test_runs_say_what_they_are() -> None:
     assert controls == {f"control {kind}": kind for kind in ("no_noise", "constant_1", "random_1")}
 
 
-def test_the_card_and_the_figure_can_be_downloaded_from_the_run_of_the_sweep(tmp_path: Path) -> None:
+def test_the_card_and_the_report_can_be_downloaded_from_the_run_of_the_sweep(tmp_path: Path) -> None:
     client, run_id = client_of(tracked_store()), runs()[NAME].info.run_id
     card = load_card(client.download_artifacts(run_id, "card/card.yaml", str(tmp_path)))
     picked = pick_row(front(NAME, store=tracked_store()), "best")
     assert card.policy == policy_from_list(picked.policy)
-    page = Path(client.download_artifacts(run_id, "figure/front.html", str(tmp_path)))
-    assert page.read_bytes() == (tracked_store() / "sweeps" / NAME / "front.html").read_bytes()
+    page = Path(client.download_artifacts(run_id, "report/report.html", str(tmp_path)))
+    assert page.read_bytes() == (tracked_store() / "sweeps" / NAME / "report" / "report.html").read_bytes()
 
 
 def test_artifacts_lie_in_the_store() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sweep_examples import Quitter, asked, drive, findings, put_tracking_database, spec, trials
 
-from noise_search.cli.show import policy_text
 from noise_search.policy import Policy, Term, load_card, policy_to_list
+from noise_search.policy.words import policy_text
 from noise_search.schedules import SCHEDULES, Gate, Schedule
 from noise_search.search.asking import random_policies
 from noise_search.search.mirroring import policy_parameters

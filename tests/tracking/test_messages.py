@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from noise_search.errors import CallerError
 from noise_search.tracking.messages import (
     Artifact,
+    FilesLogged,
     MemberFinished,
     Message,
     MetricPoint,
@@ -39,6 +40,7 @@ MESSAGES = st.one_of(
     st.builds(MemberFinished, TITLES, TITLES, TITLES, ENTRIES, ENTRIES, METRICS, STATUSES, TIMES, TIMES),
     st.builds(SweepClosed, TITLES, TITLES, STATUSES, TIMES, METRICS, ENTRIES, ARTIFACTS),
     st.builds(ModelRegistered, TITLES, TITLES, TITLES, MODELS, st.integers(1, 99), ENTRIES, TIMES, ONE_FOLDER),
+    st.builds(FilesLogged, TITLES, TITLES, ARTIFACTS, st.text(max_size=64), TIMES),
 )
 OPENED = SweepOpened("noisy digits", "digits", {"model": "mlp"}, {"host": "a"}, started_ms=1_000)
 
@@ -133,7 +135,7 @@ def test_a_parameter_changed_back_is_told_by_its_tag() -> None:
 
 
 def _with_float_values(message: Message) -> Message:
-    if isinstance(message, SweepOpened | ModelRegistered):
+    if isinstance(message, SweepOpened | ModelRegistered | FilesLogged):
         return message
     return replace(message, metrics=tuple(replace(point, value=float(point.value)) for point in message.metrics))
 

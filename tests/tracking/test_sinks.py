@@ -16,6 +16,7 @@ from noise_search.errors import CallerError
 from noise_search.tracking.memory import MemorySink
 from noise_search.tracking.messages import (
     Artifact,
+    FilesLogged,
     MemberFinished,
     MetricPoint,
     ModelRegistered,
@@ -212,6 +213,26 @@ def test_a_newer_file_of_the_same_name_replaces_the_older(kit: Kit, tmp_path: Pa
         card.write_text(text)
         kit.sink.send(replace(CLOSED, artifacts=(Artifact(str(card), ""),)))
     assert kit.seen("sweep a").artifacts == {"card.yaml": b"new"}
+
+
+def test_files_are_added_to_a_run_over_those_of_the_same_name_and_change_nothing_else(kit: Kit, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    logged = FilesLogged("sweep a", EXPERIMENT, (Artifact(str(page), "report"),), "0", started_ms=500)
+    for message in (OPENED, CLOSED):
+        kit.sink.send(message)
+    before = kit.seen("sweep a")
+    for text in ("old", "new", "new"):
+        page.write_text(text)
+        kit.sink.send(logged)
+        assert kit.seen("sweep a") == replace(before, artifacts={"report/report.html": text.encode()})
+
+
+def test_files_of_a_sweep_without_a_run_give_it_one(kit: Kit, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("page")
+    kit.sink.send(
+        FilesLogged("sweep a", EXPERIMENT, (Artifact(str(tmp_path / "report.html"), ""),), "0", started_ms=500)
+    )
+    assert (kit.seen("sweep a").started_ms, kit.seen("sweep a").status) == (500, "RUNNING")
 
 
 def test_a_missing_file_is_an_error_that_does_not_leave_the_run_open(kit: Kit, tmp_path: Path) -> None:

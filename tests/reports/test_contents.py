@@ -1,0 +1,94 @@
+"""What a page says is what the store has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from confirm_examples import confirmed_store
+from report_examples import confirmed, contents_in, searched
+from sweep_examples import BUDGET, drive, record, spec
+
+from noise_search.commands import front, status
+from noise_search.policy import Policy, Term
+from noise_search.reports.contents import shape_of
+from noise_search.schedules import Gate, Schedule
+
+RISING = Schedule("linear", (("a", 0.0), ("b", 1.0), ("start", 0.0), ("stop", 1.0)))
+FALLING = Schedule("linear", (("a", 1.0), ("b", 0.0), ("start", 0.0), ("stop", 1.0)))
+MIDDLE = Schedule("window", (("start", 0.25), ("stop", 0.75)))
+
+
+def policy(*schedules: Schedule, magnitude: float = 0.1) -> Policy:
+    places = [("inputs", "gaussian"), ("weights", "relative"), ("gradients", "gaussian")]
+    return Policy(tuple(Term(*place, magnitude, schedule=one) for place, one in zip(places, schedules, strict=False)))
+
+
+@pytest.mark.parametrize(
+    ("tried", "shape"),
+    [
+        (policy(), "no noise"),
+        (policy(RISING, magnitude=0.0), "no noise"),
+        (policy(Schedule()), "constant"),
+        (policy(Schedule(), Schedule()), "constant"),
+        (policy(RISING), "rising"),
+        (policy(FALLING), "falling"),
+        (policy(MIDDLE), "even"),
+        (policy(RISING, FALLING), "even"),
+        (policy(RISING, Schedule()), "rising"),
+        (policy(Schedule(every=Gate(4, 0.5))), "even"),
+    ],
+)
+def test_a_shape_is_the_half_of_training_in_which_there_is_more_noise(tried: Policy, shape: str) -> None:
+    assert shape_of(tried) == shape
+
+
+def test_a_sweep_that_is_not_confirmed_says_what_status_and_front_say() -> None:
+    found = searched()
+    assert (found.measured, found.confirmed, found.state) == (None, None, "complete")
+    assert found.numbers["trials"]["complete"] == BUDGET == len(found.lives)
+    assert {life.reached for life in found.lives} == {spec().train.epochs}
+    assert found.picks["best"].trial == found.numbers["best"]["trial"]
+    assert found.searched is not None
+    assert found.searched.who == f"trial {found.picks['best'].trial}"
+
+
+def test_the_numbers_of_a_page_are_plain_data_and_those_of_the_other_commands() -> None:
+    folder, outcome = confirmed_store()
+    numbers = json.loads(json.dumps(confirmed().to_mapping(), allow_nan=False))
+    said = status(numbers["name"], store=folder)
+    assert {key: numbers[key] for key in ("trials", "epochs_trained", "best", "seconds")} == {
+        key: said[key] for key in ("trials", "epochs_trained", "best", "seconds")
+    }
+    front_of = {row.trial for row in front(numbers["name"], store=folder) if row.on_front}
+    assert {row["trial"] for row in numbers["rows"] if row["on_front"]} == front_of
+    assert (numbers["confirmation"], numbers["picks"]["best"]) == (outcome.number, said["best"]["trial"])
+    assert numbers["evidence"]["clean"]["difference"]["mean"] == outcome.evidence.clean.difference.mean
+
+
+def test_what_was_trained_is_counted_by_part() -> None:
+    folder, _ = confirmed_store()
+    found = confirmed()
+    assert found.measured is not None
+    epochs, parts = spec().train.epochs, {part.name: part for part in found.cost}
+    assert parts["sweep"].epochs == epochs * (BUDGET + 3)  # controls too
+    assert parts["search among constants"].epochs == epochs * (2 + 1)
+    stages = [parts[f"confirmation, stage {number}"] for number in (1, 2)]
+    assert sum(part.epochs for part in stages) == epochs * len(found.measured.trainings)
+    assert sum(part.seconds for part in stages) == pytest.approx(found.measured.record.seconds, abs=0.11)
+    assert parts["sweep"].seconds == pytest.approx(record(folder).seconds, abs=0.06)
+
+
+def test_what_stopping_saved_is_what_stopped_trials_had_left(tmp_path: Path) -> None:
+    drive(tmp_path, "stopping=halving", "stopping.at=[0.5]", "train.epochs=4", "budget.trials=8")
+    found = contents_in(tmp_path)
+    stopped = [life for life in found.lives if life.state == "stopped"]
+    assert stopped
+    assert found.saved_by_stopping == sum(4 - life.reached for life in stopped) == 2 * len(stopped)
+
+
+def test_a_sweep_without_a_complete_trial_has_what_there_is(tmp_path: Path) -> None:
+    assert drive(tmp_path, "budget.minutes=1e-9").state == "out_of_time"
+    found = contents_in(tmp_path)
+    assert (found.picks, found.searched, found.measured, found.state) == ({}, None, None, "out_of_time")
