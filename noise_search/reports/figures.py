@@ -338,7 +338,7 @@ def _layout(x: str, y: str, *, height: int = 0, rows: int = 0) -> dict[str, Any]
         "height": height,
         "margin": {"l": 56 if y else 8, "r": 24, "t": _TOP, "b": _BOTTOM},
         "xaxis": {"title": {"text": x, "standoff": 8}, "automargin": True, "zeroline": False},
-        "yaxis": {"title": {"text": y}, "automargin": True, "zeroline": False},
+        "yaxis": {"title": {"text": y, "standoff": 12}, "automargin": True, "zeroline": False},
         "legend": {"orientation": "h", "x": 0, "y": -_BELOW / (height - _TOP - _BOTTOM), "yanchor": "top"},
         "hoverlabel": {"align": "left"},
     }

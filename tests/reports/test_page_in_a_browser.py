@@ -73,6 +73,14 @@ def test_it_follows_the_system_into_the_dark_and_its_figures_too(watched: Watche
     expect(letters).not_to_have_css("fill", before)
 
 
+def test_on_paper_it_is_light(watched: Watched, tmp_path: Path) -> None:
+    page = shown(watched, everything(), tmp_path).page
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(BACKGROUND) == DARK
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(BACKGROUND) == LIGHT
+
+
 def test_on_a_narrow_screen_nothing_sticks_out(watched: Watched, tmp_path: Path) -> None:
     watched.page.set_viewport_size({"width": 400, "height": 800})
     page = shown(watched, everything(), tmp_path).page
