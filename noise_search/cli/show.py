@@ -98,12 +98,9 @@ def _print_lead(name: str, found: Mapping[str, Any], seeds: int) -> None:
     if found["by"] <= 0:
         print(f"{control}: no trial beats it; search on, or take the control")
     elif found["by"] < found["error"]:
-        trained = _plural(seeds, "seed")
-        print(
-            f"{control}, {found['by']:.3f} less: with {trained} on about {found['samples']:,} samples such "
-            f"a difference has a standard error of up to {found['error']:.3f}, so this lead says nothing; "
-            f"fresh seeds tell: noise-search confirm {name}"
-        )
+        print(f"{control}, {found['by']:.3f} less: this lead says nothing; confirm it: noise-search confirm {name}")
+        scored = f"with {_plural(seeds, 'seed')} on about {found['samples']:,} samples"
+        print(f"  {scored} a difference of two such scores has a standard error of up to {found['error']:.3f}")
 
 
 def _print_other_outcomes(outcome: SweepOutcome) -> None:
