@@ -24,16 +24,27 @@ def test_a_preview_says_what_it_costs_and_shows_and_writes_nothing(ns: Run, stor
     before = contents(store)
     code, out, said = ns("confirm", NAME, "--store", str(store), "--preview", *FEW)
     assert (code, out) == (0, "")
-    assert [line.partition(":")[0] for line in said] == ["constants", "stage 1", "stage 2", "shows", "time"]
-    assert "2 other seeds on test, suite digits_held_out, at most 32 epochs" in said[2]  # 8 arms
+    assert [line.partition(":")[0] for line in said] == ["constants", "stage 1", "lr check", "stage 2", "shows", "time"]
+    assert "2 other seeds on test, suite digits_held_out, at most 32 epochs" in said[3]  # 8 arms
     code, out, _ = ns("confirm", NAME, "--store", str(store), "--preview", "--json", *FEW)
-    assert json.loads(out)["epochs_at_most"] == {"constants": 4, "choose": 12, "measure": 32}
+    assert json.loads(out)["epochs_at_most"] == {"constants": 4, "choose": 12, "learning_rates": 20, "measure": 32}
     assert contents(store) == before
 
 
-def test_it_prints_every_arm_with_intervals_and_as_json_the_same(ns: Run, store: Path) -> None:
-    code, out, _ = ns("confirm", NAME, "--store", str(store), *FEW)
+def test_without_the_check_of_learning_rates_it_costs_and_says_nothing(ns: Run, store: Path) -> None:
+    _, out, _ = ns("confirm", NAME, "--store", str(store), "--preview", "--json", "--no-lr-check", *FEW)
+    assert json.loads(out)["epochs_at_most"]["learning_rates"] == 0
+    code, out, said = ns("confirm", NAME, "--store", str(store), "--no-lr-check", *FEW)
     assert code == 0
+    assert "lr check" not in out + "".join(said)
+
+
+def test_it_prints_every_arm_with_intervals_and_as_json_the_same(ns: Run, store: Path) -> None:
+    code, out, said = ns("confirm", NAME, "--store", str(store), *FEW)
+    assert code == 0
+    (gain,) = [line for line in said if line.endswith("by the spread in stage 1")]
+    assert gain in ns("confirm", NAME, "--store", str(store), "--preview", *FEW)[2]
+    assert "lr check:   no noise, lr x" in out
     for words in ("winner (trial ", "no noise", "best constant (constant ", "best random (random 1)", "unseen"):
         assert words in out
     assert f"suite digits_held_out, 2 seeds, confirmation 1 of {NAME}" in out
