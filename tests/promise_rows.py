@@ -140,7 +140,7 @@ def _key_mistakes(content: Mapping[str, Any], row: Row) -> list[str]:
     places = {key.path: _at(content, key.path) for key in row.key}
     wrong = [f"{path}: no such key" for path, found in places.items() if found is None]
     if not any(_spreads(found) for found in places.values()) and SHARES not in places:
-        wrong.append(f"{', '.join(places)}: expected {', '.join(SPREAD)} somewhere below, or {SHARES} among them")
+        wrong.append(f"{', '.join(places)}: expected {', '.join(SPREAD)} somewhere below")
     if wrong:
         return wrong
     broken = [said for key in row.key if (said := _broken_limit(key, places[key.path]))]
