@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from noise_search import metrics
-from noise_search.corruptions.suites import Suite, corrupted_images, families
+from noise_search.corruptions.suites import Suite, clean_and_corrupted, families
 from noise_search.corruptions.weights import perturbed, rounded
 from noise_search.data import Split
 from noise_search.seeds import generator
@@ -58,8 +58,7 @@ class Scores:
 
 def make_yardstick(suite: Suite, split: Split, classes: int) -> Yardstick:
     """Draw a suite's corruptions of `split` and put its clean images before them."""
-    corrupted = corrupted_images(suite, split.inputs)
-    return Yardstick(suite, torch.cat([split.inputs[None], corrupted]), split.labels, classes)
+    return Yardstick(suite, clean_and_corrupted(suite, split.inputs), split.labels, classes)
 
 
 def looped_logits(model: nn.Module) -> Logits:

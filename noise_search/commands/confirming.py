@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
@@ -168,18 +167,23 @@ def _executors(plan: ConfirmPlan) -> Callable[[str, float], Executor]:
     """Executor of a stage at a multiple of the learning rate; test is drawn when that of stage 2 is asked for."""
     mode, score_mode = modes_of(plan.sweep)
 
-    @lru_cache(maxsize=1)  # the corruptions of one split take gigabytes: those of validation make room for test's
-    def bench(stage: str) -> Workbench:
-        spec, suite = plan.spec, plan.held_out if stage == MEASURE else plan.spec.suite
-        setup = Setup(spec.data, spec.model, spec.optimizer, _scored_last(spec.train), suite, mode, score_mode)
-        return make_workbench(setup, dataset=plan.dataset, scored_on="test" if stage == MEASURE else "validation")
+    benches: dict[str, Workbench] = {}
 
     def executor(stage: str, multiple: float) -> Executor:
-        made = bench(stage)
+        if stage not in benches:
+            benches.clear()  # a split's corruptions may take gigabytes: those of validation make room for test's
+            benches[stage] = _workbench(plan, stage)
+        made = benches[stage]
         optimizer = replace(made.setup.optimizer, lr=made.setup.optimizer.lr * multiple)
         return InlineExecutor(replace(made, setup=replace(made.setup, optimizer=optimizer)), mode, score_mode)
 
     return executor
+
+
+def _workbench(plan: ConfirmPlan, stage: str) -> Workbench:
+    spec, suite = plan.spec, plan.held_out if stage == MEASURE else plan.spec.suite
+    setup = Setup(spec.data, spec.model, spec.optimizer, _scored_last(spec.train), suite, *modes_of(plan.sweep))
+    return make_workbench(setup, dataset=plan.dataset, scored_on="test" if stage == MEASURE else "validation")
 
 
 def _scored_last(train: TrainSpec) -> TrainSpec:

@@ -132,10 +132,20 @@ def corrupted_images(suite: Suite, images: Tensor) -> Tensor:
         suite: A suite of modality images.
         images: All samples of the split, (samples, C, H, W), values in [0, 1].
     """
+    return clean_and_corrupted(suite, images)[1:]
+
+
+def clean_and_corrupted(suite: Suite, images: Tensor) -> Tensor:
+    """A whole split as it is, and then as `corrupted_images` has it: shape (1 + kinds * severities, samples, C, H, W).
+
+    Args:
+        suite, images: As of `corrupted_images`.
+    """
     pairs = [(kind.name, strength) for kind in suite.kinds for strength in kind.strengths]
-    # Filled in place: a list to be stacked would take twice the memory.
-    results = torch.empty((len(pairs), *images.shape), dtype=images.dtype, device=images.device)
-    for result, (kind, strength) in zip(results, pairs, strict=True):
+    # Filled in place: parts to be put together would take twice the memory, gigabytes of it.
+    results = torch.empty((1 + len(pairs), *images.shape), dtype=images.dtype, device=images.device)
+    results[0].copy_(images)
+    for result, (kind, strength) in zip(results[1:], pairs, strict=True):
         result.copy_(corrupted(images, kind, strength, suite.seed))
     return results
 
