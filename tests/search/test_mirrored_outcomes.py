@@ -59,7 +59,7 @@ def test_a_sweep_whose_minutes_are_used_up_says_so_and_how_many_wait(tmp_path: P
     assert parent.info.status == "KILLED"
     assert parent.data.tags["noise_search.state"] == "interrupted"
     assert parent.data.tags["noise_search.reason"] == "budget.minutes is used up"
-    assert status(NAME, store=tmp_path)["state"] == "interrupted"
+    assert status(NAME, store=tmp_path)["state"] == "out_of_time"
 
 
 def test_with_more_minutes_it_goes_on_to_its_total(tmp_path: Path) -> None:
