@@ -101,5 +101,6 @@ def test_the_winner_is_picked_by_means_over_fresh_seeds_and_not_by_what_was_sear
 
 def test_a_rule_that_nobody_meets_on_fresh_seeds_is_refused() -> None:
     found = {"trial 1": [training("trial 1", seed, 0.6, 0.4) for seed in (1, 2)]}
-    with pytest.raises(CallerError, match=r"expected a bound that a trial meets, got 0\.7; best is 0\.6000"):
+    expected = r"expected a bound that a trial on the front meets, got 0\.7; the highest clean is 0\.6000, of trial 1"
+    with pytest.raises(CallerError, match=expected):
         choose([row(1, 0.9, 0.9)], found, "min-clean=0.7")
