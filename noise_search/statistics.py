@@ -261,3 +261,12 @@ def _above(distance: float, error: float, df: float) -> float:
     if error > 0:
         return float(special.stdtr(df, -distance / error))
     return 0.5 - 0.5 * float(np.sign(distance))
+
+
+def p_text(p_value: float) -> str:
+    """A p-value to three digits, never as 0.
+
+    >>> p_text(0.0371), p_text(2e-9)
+    ('0.037', '<0.001')
+    """
+    return f"{p_value:.3f}" if p_value >= 0.0005 else "<0.001"

@@ -165,9 +165,11 @@ def _named(arm: str, chosen: dict[str, str]) -> str:
 
 
 def _cells(one: Comparison) -> dict[str, str]:
+    from noise_search.statistics import p_text
+
     parts = {"robust": one.robust, "seen": one.seen, "unseen": one.unseen, "clean": one.clean}
     texts = {name: "" if part is None else _points(part) for name, part in parts.items()}
-    return {"robust": texts.pop("robust"), "p": f"{one.p_adjusted:.3f}", **texts}
+    return {"robust": texts.pop("robust"), "p": p_text(one.p_adjusted), **texts}
 
 
 def _points(found: PairedDifference) -> str:

@@ -11,10 +11,9 @@ from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
 from noise_search.commands.sweeping import run_sweep
 from noise_search.errors import CallerError
 from noise_search.execute import Executor, InlineExecutor
-from noise_search.policy import Policy
 from noise_search.search.choosing import candidates
 from noise_search.search.confirm_mirroring import ConfirmationMirror, mirrored
-from noise_search.search.confirmed import evidence_of
+from noise_search.search.confirmed import measured
 from noise_search.search.confirming import (
     CHOOSE,
     MEASURE,
@@ -23,9 +22,9 @@ from noise_search.search.confirming import (
     run_measuring,
 )
 from noise_search.search.driver import Reporter, Watched
-from noise_search.search.evidence import Evidence, yard_of
+from noise_search.search.evidence import Evidence
 from noise_search.search.fronts import front_rows
-from noise_search.search.learning_rates import RateCheck, rate_check, run_rate_check
+from noise_search.search.learning_rates import RateCheck, run_rate_check
 from noise_search.search.opening import modes_of
 from noise_search.search.pick import contenders
 from noise_search.search.reporting import Silent
@@ -193,19 +192,18 @@ def _scored_last(train: TrainSpec) -> TrainSpec:
 def _outcome(
     plan: ConfirmPlan, confirmation: Confirmation, mirror: ConfirmationMirror, *, changed: bool
 ) -> ConfirmOutcome:
-    found = evidence_of(confirmation.store, confirmation.record)
-    record = finish_confirmation(confirmation.writer, confirmation.record.id, mirror.closing(found))
-    samples = len(plan.dataset.validation)
-    validation = yard_of(plan.spec.suite, classes=plan.dataset.classes, samples=samples, winner=Policy())
+    found = measured(confirmation.store, confirmation.record)
+    closing = mirror.closing(found.evidence)
+    record = finish_confirmation(confirmation.writer, confirmation.record.id, closing)
     return ConfirmOutcome(
         plan.sweep.name,
         record.number,
         plan.held_out.name,
         plan.settings.stored(),
         _choice(confirmation),
-        found,
+        found.evidence,
         changed,
-        rate_check(confirmation, validation),
+        found.learning_rates,
     )
 
 

@@ -17,8 +17,9 @@ from noise_search.reports.contents import Contents, Life, ended_early, seeds_of_
 from noise_search.reports.figures import drawn_policies
 from noise_search.reports.html import command, drawing, folded, pairs, paragraph, points, table
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Comparison
+from noise_search.search.learning_rates import RateCheck
 from noise_search.search.progress import STATES
-from noise_search.statistics import PairedDifference
+from noise_search.statistics import PairedDifference, p_text
 
 SHOWN = 300  # rows of a table that can have as many as there are trials
 Drawn = Collection[str]  # names of the figures that there are
@@ -76,6 +77,20 @@ def confirmed(contents: Contents, _: Drawn) -> Iterator[str]:
         f"families of corruptions that a noise of the winner belongs to ({seen}).",
         kind="note",
     )
+    if measured.learning_rates is not None:
+        yield from _rates(measured.learning_rates)
+
+
+def _rates(found: RateCheck) -> Iterator[str]:
+    """Whether noise only took the place of tuning the learning rate."""
+    what = "stays behind the winner" if found.holds else "may come up to the winner"
+    yield paragraph(
+        f"Other learning rates, on validation with the seeds of stage 1: {found.best} {what}, which is "
+        f"{points(found.difference)} points more robust."
+    )
+    yield table(
+        [{"arm": arm} | {key: f"{value:.3f}" for key, value in means.items()} for arm, means in found.means.items()]
+    )
 
 
 def findings(contents: Contents) -> Iterator[str]:
@@ -101,7 +116,7 @@ def _comparison(one: Comparison, chosen: Mapping[str, str]) -> dict[str, str]:
     who = f"{one.arm} ({chosen[one.arm]})" if one.arm in chosen else one.arm
     parts = {"robust": one.robust, "seen": one.seen, "unseen": one.unseen, "clean": one.clean}
     shown = {name: points(part) for name, part in parts.items() if part is not None}
-    return {"winner minus": who, **shown, "p": f"{one.p_adjusted:.3f}"}
+    return {"winner minus": who, **shown, "p": p_text(one.p_adjusted)}
 
 
 def schedules(contents: Contents, drawn: Drawn) -> Iterator[str]:

@@ -9,10 +9,10 @@ from typing import Any, cast
 from noise_search.corruptions import CORRUPTIONS
 from noise_search.metrics import counts_unpacked
 from noise_search.policy import Policy, policy_from_list
+from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Evidence, Yard, evidence, seen_families
+from noise_search.search.learning_rates import RateCheck, rate_check
 from noise_search.store import ConfirmationRecord, Confirmed, Store
-
-MEASURE = "measure"  # stage 2, on test
 
 
 def finished_confirmations(store: Store, sweep_id: int) -> list[ConfirmationRecord]:
@@ -31,6 +31,7 @@ class Measured:
         arms: Of stage 2, the best random policy an arm of its own.
         yard: What these were scored on.
         evidence: What they say.
+        learning_rates: What the check of learning rates found; None without it.
     """
 
     record: ConfirmationRecord
@@ -38,6 +39,7 @@ class Measured:
     arms: tuple[Confirmed, ...]
     yard: Yard
     evidence: Evidence
+    learning_rates: RateCheck | None
 
     @property
     def chosen(self) -> Mapping[str, str]:
@@ -53,25 +55,29 @@ class Measured:
 def latest_measured(store: Store, sweep_id: int) -> Measured | None:
     """The latest finished confirmation of a sweep; None where there is none."""
     finished = finished_confirmations(store, sweep_id)
-    if not finished:
-        return None
-    record = finished[-1]
-    arms = measured_trainings(store, record)
+    return measured(store, finished[-1]) if finished else None
+
+
+def measured(store: Store, record: ConfirmationRecord) -> Measured:
+    """A confirmation every arm of which is measured."""
+    trainings, arms = store.confirmed(record.id), measured_trainings(store, record)
     yard = measured_yard(record, arms)
-    return Measured(record, tuple(store.confirmed(record.id)), tuple(arms), yard, evidence(arms, yard))
+    first = next(one for one in trainings if one.stage == CHOOSE)
+    rates = rate_check(record, trainings, _yard(record, first, Policy()))
+    return Measured(record, tuple(trainings), tuple(arms), yard, evidence(arms, yard), rates)
 
 
 def evidence_of(store: Store, record: ConfirmationRecord) -> Evidence:
     """What stage 2 of a confirmation says; every arm must be measured."""
-    measured = measured_trainings(store, record)
-    return evidence(measured, measured_yard(record, measured))
+    arms = measured_trainings(store, record)
+    return evidence(arms, measured_yard(record, arms))
 
 
 def measured_trainings(store: Store, record: ConfirmationRecord) -> list[Confirmed]:
     """Trainings of stage 2; the best random policy, trained once among the others, is an arm of its own as well."""
-    measured = [one for one in store.confirmed(record.id) if one.stage == MEASURE]
+    arms = [one for one in store.confirmed(record.id) if one.stage == MEASURE]
     best = chosen_by(record).get(BEST_RANDOM)
-    return measured + [replace(one, arm=BEST_RANDOM) for one in measured if one.arm == best]
+    return arms + [replace(one, arm=BEST_RANDOM) for one in arms if one.arm == best]
 
 
 def chosen_by(record: ConfirmationRecord) -> Mapping[str, str]:
@@ -85,17 +91,20 @@ def winner_of(record: ConfirmationRecord) -> int:
     return int(chosen_by(record)[WINNER].rpartition(" ")[2])
 
 
-def measured_yard(record: ConfirmationRecord, measured: Sequence[Confirmed]) -> Yard:
+def measured_yard(record: ConfirmationRecord, arms: Sequence[Confirmed]) -> Yard:
     """What stage 2 of a confirmation measured on, read off what it has measured."""
+    winner = next(one for one in arms if one.arm == WINNER)
+    return _yard(record, winner, policy_from_list(winner.policy))
+
+
+def _yard(record: ConfirmationRecord, one: Confirmed, winner: Policy) -> Yard:
+    """What a training of a confirmation was scored on."""
     assert record.choice is not None
-    winner = next(one for one in measured if one.arm == WINNER)
     return Yard(
         classes=cast(int, record.choice["classes"]),
-        samples=len(counts_unpacked(next(iter(winner.hits.values())))),
-        cells={
-            family: sum(len(winner.cells[kind]) for kind in kinds) for family, kinds in kinds_of(winner.cells).items()
-        },
-        seen=seen_families(policy_from_list(winner.policy)),
+        samples=len(counts_unpacked(next(iter(one.hits.values())))),
+        cells={family: sum(len(one.cells[kind]) for kind in kinds) for family, kinds in kinds_of(one.cells).items()},
+        seen=seen_families(winner),
     )
 
 

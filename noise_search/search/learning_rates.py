@@ -6,7 +6,7 @@ The winner and no noise train at half and at double the learning rate too, score
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import cast
@@ -15,7 +15,7 @@ from noise_search.policy import Policy, policy_from_list
 from noise_search.search.confirming import CHOOSE, Confirmation, stage_seeds, train_missing
 from noise_search.search.evidence import NO_NOISE, WINNER, Yard, item_scores
 from noise_search.statistics import PairedDifference, paired_difference
-from noise_search.store import Confirmed
+from noise_search.store import ConfirmationRecord, Confirmed
 
 MULTIPLES = (0.5, 1.0, 2.0)  # of the sweep's learning rate
 _MARK = ", lr x"
@@ -59,7 +59,7 @@ def checked_arms() -> list[tuple[str, float]]:
 
 def run_rate_check(confirmation: Confirmation) -> None:
     """Train what is missing of the check."""
-    policies = {WINNER: _winner(confirmation), NO_NOISE: Policy()}
+    policies = {WINNER: policy_from_list(_choice(confirmation.record)["policies"][WINNER]), NO_NOISE: Policy()}
     for multiple in MULTIPLES:
         arms = [arm for arm, own in checked_arms() if own == multiple]
         for seed in stage_seeds(confirmation, CHOOSE):
@@ -67,19 +67,20 @@ def run_rate_check(confirmation: Confirmation) -> None:
             train_missing(confirmation, CHOOSE, wanted, multiple=multiple)
 
 
-def rate_check(confirmation: Confirmation, yard: Yard) -> RateCheck | None:
+def rate_check(record: ConfirmationRecord, trainings: Sequence[Confirmed], yard: Yard) -> RateCheck | None:
     """What the check found; None where it has not come to its end.
 
     Args:
-        confirmation: Whose stage 1 has chosen.
+        record: Of a confirmation whose stage 1 has chosen.
+        trainings: All that are stored of it.
         yard: What stage 1 is scored on.
     """
     found = {
-        at_rate(arm, multiple): _trained(confirmation, arm, multiple)
+        at_rate(arm, multiple): _trained(record, trainings, arm, multiple)
         for arm in (WINNER, NO_NOISE)
         for multiple in MULTIPLES
     }
-    if any(len(own) < confirmation.settings.seeds for own in found.values()):
+    if any(len(own) < cast(int, record.settings["seeds"]) for own in found.values()):
         return None
     means = {
         name: {key: fmean(one.scores[key] for one in own) for key in ("clean", "robust")} for name, own in found.items()
@@ -90,20 +91,14 @@ def rate_check(confirmation: Confirmation, yard: Yard) -> RateCheck | None:
     return RateCheck(means, best, difference, difference.low > 0)
 
 
-def _trained(confirmation: Confirmation, arm: str, multiple: float) -> list[Confirmed]:
-    if (arm, multiple) == (WINNER, 1.0):
-        return confirmation.of(CHOOSE, _chosen(confirmation))
-    return confirmation.of(CHOOSE, at_rate(arm, multiple))
+def _trained(record: ConfirmationRecord, trainings: Sequence[Confirmed], arm: str, multiple: float) -> list[Confirmed]:
+    """By seed; the winner at its own rate is there from the race, by the name that it had there."""
+    raced = (arm, multiple) == (WINNER, 1.0)
+    name = str(_choice(record)["chosen"][WINNER]) if raced else at_rate(arm, multiple)
+    own = [one for one in trainings if (one.stage, one.arm) == (CHOOSE, name)]
+    return sorted(own, key=lambda one: one.seed)
 
 
-def _choice(confirmation: Confirmation) -> Mapping[str, Mapping[str, object]]:
-    assert confirmation.record.choice is not None
-    return cast(Mapping[str, Mapping[str, object]], confirmation.record.choice)
-
-
-def _chosen(confirmation: Confirmation) -> str:
-    return str(_choice(confirmation)["chosen"][WINNER])
-
-
-def _winner(confirmation: Confirmation) -> Policy:
-    return policy_from_list(_choice(confirmation)["policies"][WINNER])
+def _choice(record: ConfirmationRecord) -> Mapping[str, Mapping[str, object]]:
+    assert record.choice is not None
+    return cast(Mapping[str, Mapping[str, object]], record.choice)

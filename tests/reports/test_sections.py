@@ -50,9 +50,23 @@ def test_a_confirmation_is_a_table_of_the_winner_against_every_arm() -> None:
         assert one.arm in text
         for part in (one.robust, one.seen, one.unseen, one.clean):
             assert part is None or points(part) in text
-        assert f"{one.p_adjusted:.3f}" in text
+        assert (f"{one.p_adjusted:.3f}" if one.p_adjusted >= 0.0005 else "&lt;0.001") in text
     assert "optimistic" not in text
     assert found.measured.chosen[WINNER] in text
+
+
+def test_learning_rates_are_a_table_and_a_sentence_where_they_were_checked() -> None:
+    found = confirmed()
+    assert found.measured is not None
+    rates = found.measured.learning_rates
+    assert rates is not None
+    text = said(found, "What was confirmed")
+    for arm, means in rates.means.items():
+        assert arm in text
+        assert f"{means['robust']:.3f}" in text
+    assert f"{points(rates.difference)} points more robust" in text
+    without = replace(found, measured=replace(found.measured, learning_rates=None))
+    assert "learning rates" not in said(without, "What was confirmed")
 
 
 def interval(low: float, high: float) -> PairedDifference:
