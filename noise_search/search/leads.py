@@ -1,9 +1,10 @@
 """How far the best trial of a search is ahead of the best control, and what a lead must be to say anything.
 
 Accuracies are counts of samples, and those of two models on the same samples differ by chance. As if the two were
-independent, the standard error of a difference between scores of about s on n samples is sqrt(2 s (1 - s) / n); models
-that are right about the same samples have less. Neither holds what another seed changes, nor that the best of many
-trials is the luckiest of them: a lead under this says nothing, one above it little. `confirm` measures.
+independent, the standard error of a difference between accuracies of about a on n samples is sqrt(2 a (1 - a) / n);
+above chance, (a - 1/K) / (1 - 1/K) of K classes, it is 1 / (1 - 1/K) times that; models that are right about the same
+samples have less. Neither holds what another seed changes, nor that the best of many trials is the luckiest of them: a
+lead under this says nothing, one above it little. `confirm` measures.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from noise_search.metrics import unpacked
 from noise_search.search.board import NO_NOISE_CONTROL
 from noise_search.search.fronts import FrontRow
-from noise_search.store import Store, SweepRecord
+from noise_search.store import ResultRecord, Store, SweepRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,28 @@ def lead(store: Store, sweep: SweepRecord, rows: Sequence[FrontRow]) -> Lead | N
     """
     controls = [row for row in rows if row.control and row.state == "complete" and not row.over_constraint]
     trials = [row.score for row in rows if row.on_front]
-    samples = _samples(store, sweep)
+    found = _of_no_noise(store, sweep)
+    samples = max((len(unpacked(text)) for row in found for text in row.correct.values()), default=0)
     if not (controls and trials and samples):
         return None
     best = max(controls, key=lambda row: row.score)
-    error = math.sqrt(2 * best.score * (1 - best.score) / samples)
+    error = _standard_error(best.score, samples, _room(found))
     return Lead(str(best.control), best.score, max(trials) - best.score, error, samples)
 
 
-def _samples(store: Store, sweep: SweepRecord) -> int:
-    """Of the validation split, as the no-noise control was scored on them."""
+def _of_no_noise(store: Store, sweep: SweepRecord) -> list[ResultRecord]:
+    """Results of the control without noise, which is scored as trials are."""
     ids = [member.id for member in store.members(sweep.id) if member.control == NO_NOISE_CONTROL]
-    found = [text for row in store.results(sweep.id, member_ids=ids) for text in row.correct.values()]
-    return max((len(unpacked(text)) for text in found), default=0)
+    return list(store.results(sweep.id, member_ids=ids))
+
+
+def _room(found: Sequence[ResultRecord]) -> float:
+    """1 - 1/K, by what an accuracy is above chance; of two classes where everything is right or worse than chance."""
+    told = [row.scores for row in found if 0 < row.scores["clean"] < 1]
+    return min(((1 - one["clean/accuracy"]) / (1 - one["clean"]) for one in told), default=0.5)
+
+
+def _standard_error(score: float, samples: int, room: float) -> float:
+    """Of the difference between two independent scores above chance."""
+    accuracy = 1 - room * (1 - score)
+    return math.sqrt(2 * accuracy * (1 - accuracy) / samples) / room

@@ -34,8 +34,10 @@ def test_its_error_is_that_of_two_counts_of_independent_samples() -> None:
     assert found is not None
     samples = len(plan().dataset.validation)
     assert samples <= found.samples < samples + 8
-    counts = np.random.default_rng(0).binomial(samples, found.score, size=(2, 200_000))
-    assert found.error == pytest.approx(float(np.std((counts[0] - counts[1]) / samples)), rel=0.02)
+    accuracy = 0.1 + 0.9 * found.score  # ten classes
+    counts = np.random.default_rng(0).binomial(samples, accuracy, size=(2, 200_000))
+    scores = (counts / samples - 0.1) / 0.9
+    assert found.error == pytest.approx(float(np.std(scores[0] - scores[1])), rel=0.02)
 
 
 def test_before_a_trial_is_complete_there_is_no_lead(tmp_path: Path) -> None:
