@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,35 @@ def test_the_gains_quoted_are_those_of_the_results(name: str, title: str, scores
         found = result(name)["gain_in_points"][f"pick_over_{arm}"]
         cells = [f"{found[score]['mean']:+.1f} (SD {found[score]['sd']:.1f})" for score in scores]
         assert f"| pick over {line} | {' | '.join(cells)} |" in section(title)
+
+
+def points(found: Mapping[str, float]) -> str:
+    """A difference with its interval, in points."""
+    return f"{100 * found['mean']:+.1f} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+
+
+def test_what_is_said_to_be_confirmed_is_what_was_measured() -> None:
+    found, text = result("evidence_digits"), section("Confirmed on digits")
+    evidence = found["confirmed"]["evidence"]
+    for one in evidence["against"]:
+        cells = [points(one[part]) for part in ("robust", "seen", "unseen", "clean")]
+        assert f"| {one['arm']} | {' | '.join(cells)} |" in text
+    over = {one["arm"]: points(one["robust"]) for one in evidence["against"]}
+    assert f"{over['best random']} over the best of three random policies" in text
+    assert f"{points(evidence['scheduling'])} against constant noise" in text
+    assert evidence["scheduling_against"] == "best constant"
+    assert f"stays {points(found['confirmed']['learning_rates']['difference'])} points behind" in text
+    assert found["confirmed"]["learning_rates"]["best"] == "no noise, lr x2"
+    assert found["confirmed"]["choice"]["chosen"]["winner"] == "trial 23"
+    assert f"{found['aims']['minutes']['found']:.1f} minutes" in text
+    examples = [found["examples"][name]["robust"]["difference_in_points"] for name in ("plain PyTorch", "Lightning")]
+    assert f"by {examples[0]:+.1f} and {examples[1]:+.1f} points of robust accuracy" in text
+
+
+def test_the_errors_of_the_statistics_quoted_are_those_that_were_measured() -> None:
+    text = section("Confirmed on digits")
+    assert f"in {100 * result('intervals')['aims']['coverage']['found']:.1f} % of simulations or more" in text
+    assert f"in {100 * result('confirm_null')['aims']['winner_beats_no_noise']['found']:.1f} % of 1,000" in text
 
 
 def test_the_seconds_quoted_are_those_of_the_results() -> None:
