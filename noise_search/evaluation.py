@@ -70,7 +70,7 @@ def looped_logits(model: nn.Module) -> Logits:
             [
                 torch.cat(
                     [
-                        functional_call(model, (_member(parameters, k), _member(buffers, k)), (chunk,))
+                        functional_call(model, (member_of(parameters, k), member_of(buffers, k)), (chunk,))
                         for chunk in torch.split(images, CHUNK)
                     ]
                 )
@@ -137,7 +137,9 @@ def weight_robustness(
     was_training = model.training
     model.eval()
     trials = len(next(iter(parameters.values())))
-    rows = [_perturbed_accuracies(model, _member(parameters, k), _member(buffers, k), yardstick) for k in range(trials)]
+    rows = [
+        _perturbed_accuracies(model, member_of(parameters, k), member_of(buffers, k), yardstick) for k in range(trials)
+    ]
     model.train(was_training)
     return rows
 
@@ -215,5 +217,6 @@ def _set_weights(suite: Suite, device: torch.device) -> Tensor:
     return torch.tensor(shares, dtype=torch.float64, device=device)
 
 
-def _member(stacked: Tensors, slot: int) -> dict[str, Tensor]:
+def member_of(stacked: Tensors, slot: int) -> dict[str, Tensor]:
+    """Tensors of one trial."""
     return {name: tensor[slot] for name, tensor in stacked.items()}

@@ -19,6 +19,7 @@ from noise_search.policy import Policy
 from noise_search.search.arms import AT_MEAN, AT_RMS
 from noise_search.statistics import NonInferiority, PairedDifference, holm, non_inferiority, paired_difference
 from noise_search.store import Confirmed
+from noise_search.training.batch_norm import REESTIMATED, score_reestimated
 
 WINNER, NO_NOISE, BEST_CONSTANT, BEST_RANDOM = "winner", "no noise", "best constant", "best random"
 RANDOM = "random"  # the mean of random 1, random 2, ...
@@ -73,7 +74,8 @@ class Evidence:
     """Everything that is quoted of a confirmation.
 
     Args:
-        means: Arm -> clean, robust, worst_family and robust_weights: means over seeds, as published.
+        means: Arm -> clean, robust, worst_family and robust_weights: means over seeds, as published; of models with
+            batch norm also clean and robust with its statistics estimated anew on clean data, as `clean_reestimated`.
         against: The winner against each other arm.
         clean: The winner against no noise: whether it loses less than a point.
         scheduling: Gain of scheduling: the winner minus the best of the constant arms; None where it has no schedule.
@@ -239,4 +241,5 @@ def _best_constant(arms: Mapping[str, ItemScores]) -> tuple[str | None, ItemScor
 
 
 def _means(own: Sequence[Confirmed]) -> dict[str, float]:
-    return {key: fmean(one.scores[key] for one in own) for key in PUBLISHED}
+    more = [name for name in map(score_reestimated, REESTIMATED) if all(name in one.scores for one in own)]
+    return {key: fmean(one.scores[key] for one in own) for key in (*PUBLISHED, *more)}

@@ -53,7 +53,8 @@ class Job:
         folder: Where checkpoints lie; None: there are none.
         keep: Whether to write one for each member after the last epoch.
         averaged: Whether scores before the end of the training are those of weights averaged over their epoch.
-        hits: Whether results say of each sample in how many cells it was classified rightly.
+        hits: Whether results say of each sample in how many cells it was classified rightly; and how models with batch
+            norm score with its statistics of clean data, see `batch_norm`.
     """
 
     members: tuple[Member, ...]

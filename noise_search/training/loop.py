@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,7 @@ from noise_search.optimizers import learning_rates, make_optimizer
 from noise_search.policy import cohort_terms
 from noise_search.seeds import generator, stable_hash
 from noise_search.training.averaging import EpochMean
+from noise_search.training.batch_norm import REESTIMATED, has_batch_norm, reestimated, score_reestimated
 from noise_search.training.engines import Engine, clip_per_trial, fused_engine, looped_engine, masked
 from noise_search.training.groups import side_by_side
 from noise_search.training.job import Job, Member, Result, Workbench
@@ -93,6 +95,8 @@ def _run_group(
                 correct[slot][epoch + 1] = scored[slot].correct
         on_epoch(len(job.members))
     assert scored is not None  # to_epoch is always scored
+    if job.hits and has_batch_norm(workbench.model):
+        scored = _with_reestimated(scored, judged, workbench)
     weights = weight_robustness(workbench.model, judged.parameters, judged.buffers, workbench.yardstick)
     seconds = (time.monotonic() - started) / len(job.members)
     alive = cohort.alive.tolist()
@@ -238,6 +242,20 @@ def score_cohort(cohort: CohortState, workbench: Workbench, *, hits: bool = Fals
     predictor = fused_logits if workbench.setup.score_mode == "fused" else looped_logits
     model = workbench.model
     return score(model, predictor(model), cohort.parameters, cohort.buffers, workbench.yardstick, hits=hits)
+
+
+def _with_reestimated(scored: Sequence[Scores], cohort: CohortState, workbench: Workbench) -> list[Scores]:
+    """Scores with those beside them that the same weights have with batch norm's statistics of clean data."""
+    buffers = reestimated(
+        workbench.model,
+        cohort.parameters,
+        cohort.buffers,
+        workbench.train.inputs,
+        batch_size=workbench.setup.train.batch_size,
+    )
+    again = score_cohort(replace(cohort, buffers=buffers), workbench)
+    more = [{score_reestimated(key): one.named[key] for key in REESTIMATED} for one in again]
+    return [replace(one, named=one.named | extra) for one, extra in zip(scored, more, strict=True)]
 
 
 def _result(
