@@ -235,7 +235,21 @@ def test_what_is_said_to_be_confirmed_is_what_was_measured() -> None:
 def test_the_errors_of_the_statistics_quoted_are_those_that_were_measured() -> None:
     text = section("Confirmed on digits")
     assert f"in {100 * result('intervals')['aims']['coverage']['found']:.1f} % of simulations or more" in text
-    assert f"in {100 * result('confirm_null')['aims']['winner_beats_no_noise']['found']:.1f} % of 1,000" in text
+    simulated = result("confirm_null")
+    assert f"in {100 * simulated['aims']['winner_beats_no_noise']['found']:.1f} % of 1,000" in text
+    large, small = simulated["cells"].values()
+    both = [cell["null"] for cell in (large, small)]
+    assert f"by {100 * both[0]['searched_gain']['mean']:.1f} points on average" in text
+    assert f"and by {100 * both[1]['searched_gain']['mean']:.1f} with 360" in text
+    assert "ahead by {:.1f} and {:.1f}".format(*(abs(100 * one["gain"]["mean"]) for one in both)) in " ".join(
+        text.split()
+    )
+    said = {
+        name: [f"{100 * cell[name]['said']['winner_beats_no_noise']['share']:.0f}" for cell in (large, small)]
+        for name in ("null, seeds and split of stage 1 reused", "gain of 4 points", "gain of 2 points")
+    }
+    for one, other in said.values():
+        assert f"{one} and {other} %" in text
 
 
 def test_the_seconds_quoted_are_those_of_the_results() -> None:

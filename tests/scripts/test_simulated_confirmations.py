@@ -63,7 +63,6 @@ def test_a_share_has_the_interval_in_which_the_counted_number_is_not_too_unlikel
     assert simulated.share([False] * 20)["interval"][0] == 0.0
 
 
-@pytest.mark.skipif(not COMMITTED.exists(), reason="not measured yet")
 def test_the_committed_null_is_whole_and_within_its_limit(simulated: ModuleType) -> None:
     content = json.loads(COMMITTED.read_text(encoding="utf-8"))
     assert not content["quick"]
