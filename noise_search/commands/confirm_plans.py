@@ -16,6 +16,7 @@ from noise_search.errors import CallerError, raise_if_any
 from noise_search.search.choosing import candidates
 from noise_search.search.confirming import CHOOSE, MEASURE, ConfirmSettings
 from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, WINNER
+from noise_search.search.fronts import complete_trials
 from noise_search.search.identity import identity_of, refuse_another
 from noise_search.search.learning_rates import checked_arms
 from noise_search.search.pick import contenders, rule_named
@@ -101,7 +102,8 @@ def plan_confirmation(
         candidates(contenders(opened, sweep.id, rule), [], spec.space, top=top, randoms=randoms, seed=0)
         held_out = held_out_suite(spec.data.name, dataset.modality)
         constants, suite = (f"{name}-constant", trials), (held_out.name, held_out.digest)
-        settings = ConfirmSettings(sweep.budget_trials, rule, top, randoms, seeds, measured, constants, suite)
+        complete = complete_trials(opened, sweep.id)
+        settings = ConfirmSettings(complete, rule, top, randoms, seeds, measured, constants, suite)
         pace, smallest = _seconds_an_epoch(opened, sweep), _smallest_gain(opened, sweep, settings)
     epochs = _epochs(spec, settings, lr_check=lr_check)
     return ConfirmPlan(

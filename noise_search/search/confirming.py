@@ -46,7 +46,7 @@ class ConfirmSettings:
     """What a confirmation does; all of it is fixed before it begins.
 
     Args:
-        trials: Total of the sweep: one that goes on has another front, and so another confirmation.
+        trials: Of the sweep that are complete: with more of them it has another front, and so another confirmation.
         rule: That picks the winner; see `pick`.
         top: Policies of each front that race.
         randoms: Policies drawn at random.

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from confirm_examples import FEW, StopsAfter, confirmations, confirmed_store, of_stage, trainings
 from mlflow import MlflowClient
-from sweep_examples import NAME, drive, finished_store, put_tracking_database, spec
+from sweep_examples import BATCH, BUDGET, NAME, Quitter, drive, finished_store, put_tracking_database, spec
 
-from noise_search.commands import confirm, plan_confirmation, run_confirmation, status
+from noise_search.commands import confirm, pick, plan_confirmation, report, run_confirmation, status
 from noise_search.corruptions.suites import is_held_out
 from noise_search.errors import CallerError
 from noise_search.search.confirm_mirroring import CONFIRMS_TAG
@@ -125,6 +125,22 @@ def test_a_sweep_that_went_on_is_confirmed_anew(tmp_path: Path) -> None:
     drive(tmp_path, "budget.trials=4")
     second = confirm(NAME, store=tmp_path, **FEW)
     assert (first.number, second.number, second.changed) == (1, 2, True)
+
+
+def test_a_sweep_that_was_cut_short_and_went_on_is_confirmed_anew_and_pick_and_report_say_so(tmp_path: Path) -> None:
+    alone = ("controls.constants=0", "controls.random=0")
+    drive(tmp_path, *alone, reporter=Quitter(epochs=9))  # in the second batch; the budget stays what it is
+    few = FEW | {"top": 1, "randoms": 1, "constant_trials": 0, "lr_check": False}
+    settings = [confirm(NAME, store=tmp_path, **few).settings]
+    drive(tmp_path, *alone)
+    before, after = settings[0]["trials"], status(NAME, store=tmp_path)["trials"]["complete"]
+    assert (before, after) == (BATCH, BUDGET)
+    outcome = pick(NAME, store=tmp_path, model=False)
+    assert (outcome.trials_then, outcome.trials) == (before, after)
+    report(NAME, store=tmp_path, output=tmp_path / "report.html")
+    assert f"The sweep had {before} complete trials then" in (tmp_path / "report.html").read_text()
+    second = confirm(NAME, store=tmp_path, **few)
+    assert (second.number, second.changed, second.settings["trials"]) == (2, True, after)
 
 
 def test_other_settings_are_another_confirmation_with_other_seeds(tmp_path: Path) -> None:
