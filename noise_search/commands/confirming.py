@@ -18,6 +18,7 @@ from noise_search.search.confirming import (
     CHOOSE,
     MEASURE,
     Confirmation,
+    mend_choice,
     run_choosing,
     run_measuring,
 )
@@ -140,6 +141,7 @@ def _search_constants(plan: ConfirmPlan, reporter: Reporter) -> None:
 
 def _choose(plan: ConfirmPlan, confirmation: Confirmation, on_choice: Callable[[Choice], None]) -> None:
     if confirmation.record.choice is not None:
+        mend_choice(confirmation)
         return
     store, settings = confirmation.store, confirmation.settings
     name, trials = settings.constants

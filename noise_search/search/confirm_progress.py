@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from noise_search.policy import policy_from_list
 from noise_search.search.arms import has_schedule
+from noise_search.search.confirmed import is_finished
 from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.evidence import NO_NOISE, WINNER
 from noise_search.search.learning_rates import is_at_rate
@@ -33,7 +34,7 @@ def _progress(store: Store, record: ConfirmationRecord, *, is_driven: bool) -> d
     unfinished = "running" if is_driven else "interrupted"
     return {
         "number": record.number,
-        "state": unfinished if record.finished_at is None else "finished",
+        "state": "finished" if is_finished(record) else unfinished,
         "stage": stage,
         "trainings": sum(one.stage == stage for one in found),
         "at_most": _measured(record) if stage == MEASURE else _raced(record),

@@ -134,6 +134,13 @@ def run_choosing(confirmation: Confirmation, racers: Sequence[Candidate], front:
     )
 
 
+def mend_choice(confirmation: Confirmation) -> None:
+    """Add what stores of schema 0004 lack of a choice, without training anything again."""
+    if "classes" not in (confirmation.record.choice or {}):
+        more: dict[str, object] = {"classes": confirmation.classes, "smallest_gain": None}
+        confirmation.record = store_choice(confirmation.writer, confirmation.record.id, more)
+
+
 def _left(confirmation: Confirmation, racers: Sequence[Candidate], seeds: Sequence[int]) -> list[Candidate]:
     """Who may still win, of every group; by another rule than the best score everybody may."""
     if confirmation.settings.rule != "best":

@@ -50,10 +50,10 @@ def add_confirmed(
 
 
 def store_choice(writer: Writer, confirmation_id: int, choice: dict[str, object]) -> ConfirmationRecord:
-    """Record what the first stage has chosen; it is chosen once."""
+    """Record what the first stage has chosen; it is chosen once: what is there stays, what is missing is added."""
     with writer.transaction() as session:
         row = _check_own(session, writer.sweep_id, confirmation_id)
-        row.choice = row.choice or choice
+        row.choice = {**choice, **(row.choice or {})}
         return confirmation_record(row)
 
 
