@@ -121,7 +121,7 @@ def _run(
     if plan.lr_check:
         reporter.message("learning rates")
         run_rate_check(confirmation)
-        mirror.arms(confirmation, CHOOSE)
+        mirror.rates(confirmation)
     reporter.message("stage 2")
     run_measuring(confirmation)
     mirror.arms(confirmation, MEASURE)

@@ -6,6 +6,7 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -16,10 +17,11 @@ from sweep_examples import BATCH, BUDGET, NAME, Quitter, drive, finished_store, 
 from noise_search.commands import confirm, pick, plan_confirmation, report, run_confirmation, status
 from noise_search.corruptions.suites import is_held_out
 from noise_search.errors import CallerError
-from noise_search.search.confirm_mirroring import CONFIRMS_TAG
 from noise_search.search.driver import STOP_POLL_SECONDS
 from noise_search.search.evidence import BEST_CONSTANT, BEST_RANDOM, NO_NOISE, RANDOM, WINNER
+from noise_search.search.learning_rates import checked_arms, is_at_rate
 from noise_search.store import locate, open_store
+from noise_search.tracking.messages import CONFIRMS_TAG
 from noise_search.training import load_dataset
 
 
@@ -276,10 +278,34 @@ def test_in_mlflow_it_is_open_from_the_start_killed_where_it_was_cut_short_and_f
     assert [found[name] for found in states] == ["KILLED", "KILLED", "FINISHED"]
     assert [len(found) for found in states[:1]] == [1]
     assert "stage 1, random 1" in states[1]
-    assert not any(arm.startswith("stage 2") for arm in states[1])
+    assert any(is_at_rate(one) for one in of_stage(tmp_path, "choose"))
+    assert not any(arm.startswith("stage 2") or is_at_rate(arm) for arm in states[1])  # the check is not at its end
+    assert_mirrored_means_are_those_of_the_store(tmp_path)
     before = [(run.info.run_id, run.data.metrics, run.info.end_time) for run in _runs(tmp_path)]
     confirm(NAME, store=tmp_path, **FEW)
     assert [(run.info.run_id, run.data.metrics, run.info.end_time) for run in _runs(tmp_path)] == before
+
+
+@pytest.mark.slow
+def test_in_mlflow_a_check_of_learning_rates_that_was_made_up_for_joins_the_finished_run(tmp_path: Path) -> None:
+    put_tracking_database(tmp_path)
+    drive(tmp_path, "tracking.enabled=true")
+    few = FEW | {"constant_trials": 0, "randoms": 1, "top": 1}
+    confirm(NAME, store=tmp_path, lr_check=False, **few)
+    assert not any(is_at_rate(run.info.run_name) for run in _runs(tmp_path))
+    confirm(NAME, store=tmp_path, **few)
+    assert sum(is_at_rate(run.info.run_name) for run in _runs(tmp_path)) == len(checked_arms())
+    assert {run.info.status for run in _runs(tmp_path)} == {"FINISHED"}
+    assert_mirrored_means_are_those_of_the_store(tmp_path)
+
+
+def assert_mirrored_means_are_those_of_the_store(folder: Path) -> None:
+    """Of every arm of both stages, and no arm of MLflow's is another."""
+    stages = {"stage 1": of_stage(folder, "choose"), "stage 2": of_stage(folder, "measure")}
+    scores = {f"{at}, {arm}": [one.scores["clean"] for one in own] for at in stages for arm, own in stages[at].items()}
+    shown = {run.info.run_name: run.data.metrics for run in _runs(folder)}
+    found = {name: metrics["mean/clean"] for name, metrics in shown.items() if name.startswith("stage ")}
+    assert found == {name: pytest.approx(fmean(own)) for name, own in scores.items()}
 
 
 def _runs(folder: Path) -> list[Any]:
