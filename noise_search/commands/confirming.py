@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from noise_search.search.confirming import (
     CHOOSE,
     MEASURE,
     Confirmation,
+    Sizes,
     mend_choice,
     run_choosing,
     run_measuring,
@@ -99,8 +101,7 @@ def run_confirmation(
                     record,
                     _executors(plan),
                     said.advance,
-                    plan.dataset.classes,
-                    len(plan.dataset.test),
+                    _sizes(plan),
                 )
                 return _run(plan, confirmation, said, mirror, on_choice)
 
@@ -162,6 +163,12 @@ def _choose(plan: ConfirmPlan, confirmation: Confirmation, on_choice: Callable[[
 def _choice(confirmation: Confirmation) -> Choice:
     assert confirmation.record.choice is not None
     return confirmation.record.choice
+
+
+def _sizes(plan: ConfirmPlan) -> Sizes:
+    data = plan.dataset
+    steps = math.ceil(len(data.train) / plan.spec.train.batch_size)
+    return Sizes(data.classes, steps, len(data.validation), len(data.test))
 
 
 def _executors(plan: ConfirmPlan) -> Callable[[str, float], Executor]:

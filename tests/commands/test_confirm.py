@@ -14,7 +14,7 @@ from confirm_examples import FEW, StopsAfter, confirmations, confirmed_store, of
 from mlflow import MlflowClient
 from sweep_examples import BATCH, BUDGET, NAME, Quitter, drive, finished_store, put_tracking_database, spec
 
-from noise_search.commands import confirm, pick, plan_confirmation, report, run_confirmation, status
+from noise_search.commands import confirm, confirming, pick, plan_confirmation, report, run_confirmation, status
 from noise_search.corruptions.suites import is_held_out
 from noise_search.errors import CallerError
 from noise_search.search.driver import STOP_POLL_SECONDS
@@ -81,9 +81,12 @@ def test_what_is_said_is_about_the_arms_that_were_measured() -> None:
     assert all(one.robust.n_seeds == 2 for one in outcome.evidence.against)
 
 
-def test_the_same_confirmation_again_trains_nothing_and_says_the_same() -> None:
+def test_the_same_confirmation_again_draws_no_corruptions_trains_nothing_and_says_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     folder, outcome = confirmed_store()
     before = trainings(folder)
+    monkeypatch.setattr(confirming, "make_workbench", lambda *_, **__: pytest.fail("something was drawn"))
     again = confirm(NAME, store=folder, **FEW)
     assert outcome.changed
     assert not again.changed
