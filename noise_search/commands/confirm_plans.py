@@ -87,7 +87,7 @@ def plan_confirmation(
         CallerError: For every mistake in the arguments, a sweep that is running, an empty front, other data than those
             of the sweep, or data without a held-out suite.
     """
-    rule_named(rule)
+    rule = rule_named(rule).text  # two spellings of one rule would read test twice
     location = store_location(store)
     with open_store(location, create=False) as opened:
         sweep = opened.sweep(name)

@@ -156,6 +156,12 @@ def test_other_settings_are_another_confirmation_with_other_seeds(tmp_path: Path
     assert not {one.seed for one in trainings(tmp_path)} & {one.seed for one in trainings(tmp_path, 2)}
 
 
+@pytest.mark.parametrize(("one", "other"), [("min-clean=0.9", "min-clean=.90"), ("trial=2", "trial=02")])
+def test_one_rule_in_two_spellings_is_one_confirmation(one: str, other: str) -> None:
+    plans = [plan_confirmation(NAME, store=finished_store(), **FEW, rule=rule) for rule in (one, other)]
+    assert plans[0].settings == plans[1].settings
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
