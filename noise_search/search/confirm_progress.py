@@ -23,9 +23,9 @@ def confirmation_progress(store: Store, sweep: SweepRecord) -> list[dict[str, An
     or `measure`, the last of a finished one too; `trainings` counts those of the stage, of `at_most` so many; in the
     search among constant policies, a sweep of its own, it counts none.
     """
+    held = store.held_generation(sweep.id)  # a sweep that goes on, pick and report take leases of their own
     records = store.confirmations(sweep.id)
-    by_confirm = sweep.state != "running" and store.is_driven(sweep.id)
-    return [_progress(store, record, is_driven=by_confirm and record == records[-1]) for record in records]
+    return [_progress(store, record, is_driven=held is not None and record.generation == held) for record in records]
 
 
 def _progress(store: Store, record: ConfirmationRecord, *, is_driven: bool) -> dict[str, Any]:

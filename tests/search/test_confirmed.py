@@ -26,7 +26,7 @@ from noise_search.search.confirmed import (
 )
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Yard, seen_families
 from noise_search.store import Confirmed, Store, create_schema, locate, open_store
-from noise_search.store.tables import VERSION_TABLE
+from noise_search.store.tables import SCHEMA, VERSION_TABLE
 from noise_search.training import load_dataset
 
 
@@ -104,6 +104,7 @@ def as_of_schema_0004(store: Path, folder: Path) -> Path:
     shutil.copytree(store, folder, dirs_exist_ok=True)
     with closing(sqlite3.connect(folder / "search.db")) as database, database:
         database.execute("DROP TABLE cards")
+        database.execute("ALTER TABLE confirmations DROP COLUMN generation")
         database.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0004'")
         database.execute("UPDATE confirmations SET choice = json_remove(choice, '$.classes', '$.smallest_gain')")
     return folder
@@ -113,7 +114,7 @@ def test_a_confirmation_of_schema_0004_is_read_once_the_same_command_has_added_w
     folder, outcome = confirmed_store()
     old, before = as_of_schema_0004(folder, tmp_path), trainings(folder)
     for read in (status, report, pick):
-        with pytest.raises(CallerError, match="store: expected schema 0005"):
+        with pytest.raises(CallerError, match=f"store: expected schema {SCHEMA}"):
             read(NAME, store=old)
     create_schema(locate(old))
     with opened(old) as store:
