@@ -82,8 +82,9 @@ def run_confirmation(
             robust accuracy above chance, `smallest_gain`, that stage 2 shows in 4 of 5 cases.
 
     Raises:
-        KeyboardInterrupt: It was interrupted, or stopped from elsewhere; what is stored stays.
-        CallerError: The search among constant policies was stopped from elsewhere, or failed; the sweep is driven.
+        KeyboardInterrupt: It, or its search among constant policies, was interrupted or stopped from elsewhere; what is
+            stored stays.
+        CallerError: The search among constant policies failed; the sweep is driven by somebody.
     """
     with open_store(plan.location, create=True) as store, store.take_lease(plan.sweep.id) as writer:
         writer.update_sweep(stop_requested=False)

@@ -30,6 +30,7 @@ from noise_search.tracking.messages import (
     SweepClosed,
     SweepOpened,
 )
+from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
 
 STAGES = {CHOOSE: "stage 1", MEASURE: "stage 2"}
 
@@ -123,6 +124,8 @@ def mirrored(
     spec: SweepSpec, sweep: SweepRecord, store: Store, writer: Writer, record: ConfirmationRecord
 ) -> Iterator[ConfirmationMirror]:
     """Mirror of a confirmation, open; on leaving everything is sent, and one that was cut short says so."""
+    if spec.tracking.enabled:
+        create_tracking_schema(store.location.tracking_url)
     told = ConfirmationMirror(spec, sweep, store, writer, record)
     told.open()
     mirror = start_mirror(store, sweep.id, store.location) if spec.tracking.enabled else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -243,8 +244,8 @@ def test_the_smallest_gain_is_said_when_stage_1_has_chosen_and_before_test_is_re
 class AsksToStop:
     """Reporter that asks, as another terminal would, after so many member-epochs, and then takes its time."""
 
-    def __init__(self, folder: Path, epochs: int) -> None:
-        self._folder, self._left = folder, epochs
+    def __init__(self, folder: Path, epochs: int, name: str = NAME) -> None:
+        self._folder, self._left, self._name = folder, epochs, name
 
     def begin(self, total: int, done: int) -> None: ...
 
@@ -254,7 +255,7 @@ class AsksToStop:
         self._left -= epochs
         if self._left < 0:
             with open_store(locate(self._folder), create=False) as store:
-                store.request_stop(store.sweep(NAME).id)
+                store.request_stop(store.sweep(self._name).id)
             time.sleep(STOP_POLL_SECONDS + 0.1)
 
 
@@ -270,6 +271,23 @@ def test_somebody_who_asks_the_sweep_to_stop_stops_its_confirmation_which_can_be
     assert one["state"] == "interrupted"
     found = confirm(NAME, store=tmp_path, **FEW)
     assert (found.choice, found.evidence) == (whole.choice, whole.evidence)
+
+
+def test_somebody_who_asks_the_search_among_constants_to_stop_interrupts_the_confirmation(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        confirm(NAME, store=tmp_path, reporter=AsksToStop(tmp_path, 1, f"{NAME}-constant"), **FEW)
+    (begun,) = confirmations(tmp_path)
+    assert begun.choice is None
+
+
+@pytest.mark.slow
+def test_in_mlflow_a_confirmation_makes_the_database_where_there_is_none(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    with closing(sqlite3.connect(tmp_path / "search.db")) as database, database:
+        database.execute("UPDATE sweeps SET config = json_set(config, '$.tracking.enabled', json('true'))")
+    confirm(NAME, store=tmp_path, **{**FEW, "constant_trials": 0, "top": 1, "randoms": 1}, lr_check=False)
+    assert f"{NAME} confirmation 1" in {run.info.run_name for run in _runs(tmp_path)}
 
 
 @pytest.mark.slow
