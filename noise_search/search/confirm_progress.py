@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from noise_search.policy import policy_from_list
-from noise_search.search.arms import has_schedule
+from noise_search.search.arms import ORDERING, has_schedule
 from noise_search.search.confirmed import is_finished
 from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.evidence import NO_NOISE, WINNER
@@ -13,7 +13,6 @@ from noise_search.search.learning_rates import is_at_rate
 from noise_search.store import ConfirmationRecord, Store, SweepRecord
 
 _STEPS = 1_000  # of a training, for the question whether a policy has a schedule
-_ORDERED = 4  # arms that have the winner's noise otherwise distributed in time
 
 
 def confirmation_progress(store: Store, sweep: SweepRecord) -> list[dict[str, Any]]:
@@ -57,5 +56,5 @@ def _measured(record: ConfirmationRecord) -> int:
     choice: Any = record.choice
     policies = choice["policies"]
     arms = {WINNER, NO_NOISE, *policies} | set(choice["randoms"])
-    ordered = _ORDERED if has_schedule(policy_from_list(policies[WINNER]), _STEPS) else 0
+    ordered = len(ORDERING) if has_schedule(policy_from_list(policies[WINNER]), _STEPS) else 0
     return (len(arms) + ordered) * cast(int, record.settings["measure_seeds"])
