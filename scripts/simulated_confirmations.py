@@ -34,6 +34,7 @@ from noise_search.search.confirming import (
     MEASURE,
     Confirmation,
     ConfirmSettings,
+    Sizes,
     run_choosing,
     run_measuring,
     stage_seeds,
@@ -215,8 +216,7 @@ def _confirm(
             record,
             lambda stage, _multiple: executors[stage],
             lambda _epochs: None,
-            world.classes,
-            cell.items,
+            Sizes(world.classes, executors[CHOOSE].steps_per_epoch, cell.validation, cell.items),
         )
         executors[MEASURE] = _measuring(cell, world, confirmation, reuse=reuse)
         run_choosing(confirmation, racers, fronts[0])

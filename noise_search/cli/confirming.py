@@ -115,9 +115,13 @@ def _shows(choice: Mapping[str, Any]) -> str:
 
     >>> _shows({"smallest_gain": 0.0184})
     'shows:     gains from 1.8 points of robust accuracy up, in 4 of 5 cases, by the spread in stage 1'
+    >>> _shows({"smallest_gain": None})
+    'shows:     stage 1 cannot tell how small a gain is found'
     """
     found = choice["smallest_gain"]
-    gains = "an unknown size" if found is None else f"{100 * found:.1f} points of robust accuracy"
+    if found is None:
+        return "shows:     stage 1 cannot tell how small a gain is found"
+    gains = f"{100 * found:.1f} points of robust accuracy"
     return f"shows:     gains from {gains} up, in 4 of 5 cases, by the spread in stage 1"
 
 
@@ -157,7 +161,7 @@ def _rates_sentence(found: RateCheck) -> str:
     """Whether no noise comes up to the winner at another learning rate."""
     what = "stays behind the winner" if found.holds else "may come up to the winner"
     seeds = found.difference.n_seeds
-    return f"{found.best} {what}, which is {_points(found.difference)} more robust (validation, {seeds} seeds)"
+    return f"{found.best} {what}; the winner minus it: {_points(found.difference)} points (validation, {seeds} seeds)"
 
 
 def _named(arm: str, chosen: dict[str, str]) -> str:

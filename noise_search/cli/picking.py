@@ -84,7 +84,9 @@ def _say(outcome: PickOutcome, store: str | None) -> None:
     if outcome.confirmation is None:
         lines.append(f"confirm with: {again}")
     elif outcome.trials_then != outcome.trials:
-        went_on = f"the sweep went on after it was confirmed, from {outcome.trials_then} to {outcome.trials} trials"
+        went_on = (
+            f"the sweep went on after it was confirmed, from {outcome.trials_then} to {outcome.trials} complete trials"
+        )
         lines.append(f"{went_on}; confirm again with: {again}")
     lines += outcome.notes
     lines.append(f"registered as {outcome.name} version {outcome.version}")

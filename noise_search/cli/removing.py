@@ -31,6 +31,8 @@ def _rm(options: argparse.Namespace, _: Sequence[str]) -> int:
         print_json(asdict(removal))
     else:
         print(f"removed {removal.name}: {removal.members} trials and controls, {removal.runs} MLflow runs")
+        for name in removal.left:
+            print(f"{name}, which it was confirmed against, stays; a sweep of its own: noise-search rm {name}")
     return DONE
 
 

@@ -267,7 +267,9 @@ def _confirmation_text(one: Mapping[str, Any]) -> str:
     """How a confirmation stands: `confirmation 1: interrupted in stage 1, 6 of at most 33 trainings`."""
     if one["state"] == "finished":
         return f"confirmation {one['number']}: finished"
-    stage = {"constants": "the search among constant policies", "choose": "stage 1", "measure": "stage 2"}[one["stage"]]
+    from noise_search.search.confirm_mirroring import STAGES  # late: it takes torch along
+
+    stage = STAGES.get(one["stage"], "the search among constant policies")
     counts = "" if one["stage"] == "constants" else f", {one['trainings']} of at most {one['at_most']} trainings"
     return f"confirmation {one['number']}: {one['state']} in {stage}{counts}"
 

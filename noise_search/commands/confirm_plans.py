@@ -13,9 +13,11 @@ from noise_search.config.held_out import held_out_suite
 from noise_search.corruptions.suites import Suite
 from noise_search.data import Dataset
 from noise_search.errors import CallerError, raise_if_any
+from noise_search.search.arms import ORDERING
 from noise_search.search.choosing import candidates
 from noise_search.search.confirming import CHOOSE, MEASURE, ConfirmSettings
 from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, WINNER
+from noise_search.search.fronts import complete_trials
 from noise_search.search.identity import identity_of, refuse_another
 from noise_search.search.learning_rates import checked_arms
 from noise_search.search.pick import contenders, rule_named
@@ -86,37 +88,62 @@ def plan_confirmation(
         CallerError: For every mistake in the arguments, a sweep that is running, an empty front, other data than those
             of the sweep, or data without a held-out suite.
     """
-    rule_named(rule)
-    location = store_location(store)
-    with open_store(location, create=False) as opened:
+    rule = rule_named(rule).text  # two spellings of one rule would read test twice
+    with open_store(store_location(store), create=False) as opened:
         sweep = opened.sweep(name)
-        _refuse_running(opened, sweep)
-        spec = replace(build(sweep.config), name=sweep.name)
-        dataset = load_dataset(spec.data)
-        refuse_another(sweep, _identity(sweep, spec, dataset))
+        spec, dataset = _loaded(opened, sweep)
         fixed = MEASURE_SEEDS_OF_SMALL if len(dataset.train) < SMALL else MEASURE_SEEDS
-        measured = fixed if measure_seeds is None else measure_seeds
-        trials = sweep.budget_trials if constant_trials is None else constant_trials
-        _refuse_mistakes(top=top, randoms=randoms, seeds=seeds, measure_seeds=measured, constant_trials=trials)
-        candidates(contenders(opened, sweep.id, rule), [], spec.space, top=top, randoms=randoms, seed=0)
         held_out = held_out_suite(spec.data.name, dataset.modality)
-        constants, suite = (f"{name}-constant", trials), (held_out.name, held_out.digest)
-        settings = ConfirmSettings(sweep.budget_trials, rule, top, randoms, seeds, measured, constants, suite)
-        pace, smallest = _seconds_an_epoch(opened, sweep), _smallest_gain(opened, sweep, settings)
+        settings = ConfirmSettings(
+            trials=complete_trials(opened, sweep.id),
+            rule=rule,
+            top=top,
+            randoms=randoms,
+            seeds=seeds,
+            measure_seeds=fixed if measure_seeds is None else measure_seeds,
+            constants=(f"{name}-constant", sweep.budget_trials if constant_trials is None else constant_trials),
+            held_out=(held_out.name, held_out.digest),
+        )
+        _refuse_mistakes(settings)
+        candidates(contenders(opened, sweep.id, rule), [], spec.space, top=top, randoms=randoms, seed=0)
+        return _plan(opened, sweep, spec, dataset, settings, held_out, lr_check=lr_check)
+
+
+def _plan(
+    store: Store,
+    sweep: SweepRecord,
+    spec: SweepSpec,
+    dataset: Dataset,
+    settings: ConfirmSettings,
+    held_out: Suite,
+    *,
+    lr_check: bool,
+) -> ConfirmPlan:
+    """Checked settings with what they cost and can show."""
     epochs = _epochs(spec, settings, lr_check=lr_check)
+    pace, seeds = _seconds_an_epoch(store, sweep), settings.measure_seeds
     return ConfirmPlan(
-        sweep,
-        spec,
-        dataset,
-        settings,
-        lr_check,
-        held_out,
-        location,
-        epochs,
-        None if pace is None else pace * sum(epochs.values()),
-        smallest_detectable(1 / math.sqrt(measured), measured - 1),
-        smallest,
+        sweep=sweep,
+        spec=spec,
+        dataset=dataset,
+        settings=settings,
+        lr_check=lr_check,
+        held_out=held_out,
+        location=store.location,
+        epochs=epochs,
+        seconds=None if pace is None else pace * sum(epochs.values()),
+        smallest_gain_in_sd=smallest_detectable(1 / math.sqrt(seeds), seeds - 1),
+        smallest_gain=_smallest_gain(store, sweep, settings),
     )
+
+
+def _loaded(store: Store, sweep: SweepRecord) -> tuple[SweepSpec, Dataset]:
+    """What a sweep that has ended is today, with its data."""
+    _refuse_running(store, sweep)
+    spec = replace(build(sweep.config), name=sweep.name)
+    dataset = load_dataset(spec.data)
+    refuse_another(sweep, _identity(sweep, spec, dataset))
+    return spec, dataset
 
 
 def _refuse_running(store: Store, sweep: SweepRecord) -> None:
@@ -130,8 +157,10 @@ def _refuse_running(store: Store, sweep: SweepRecord) -> None:
     raise CallerError(f"confirm: expected a sweep that has ended, got {sweep.name}, {what}; {then}")
 
 
-def _refuse_mistakes(**numbers: int) -> None:
-    least = {"top": 1, "randoms": 1, "seeds": 2, "measure_seeds": 2, "constant_trials": 0}
+def _refuse_mistakes(settings: ConfirmSettings) -> None:
+    least = {"top": 1, "randoms": 1, "seeds": 2, "measure_seeds": 2}
+    numbers: dict[str, int] = {name: getattr(settings, name) for name in least}
+    numbers["constant_trials"], least["constant_trials"] = settings.constants[1], 0
     raise_if_any(
         [
             f"confirm {name}: expected a whole number from {least[name]} up, got {value!r}"
@@ -150,7 +179,7 @@ def _identity(sweep: SweepRecord, spec: SweepSpec, dataset: Dataset) -> dict[str
 def _epochs(spec: SweepSpec, settings: ConfirmSettings, *, lr_check: bool) -> dict[str, int]:
     """Epochs of single trainings, at most: no arm drops out, the winner has a schedule."""
     racing = 2 * settings.top + settings.randoms
-    measured = len((WINNER, NO_NOISE, BEST_CONSTANT)) + settings.randoms + 4
+    measured = len((WINNER, NO_NOISE, BEST_CONSTANT)) + settings.randoms + len(ORDERING)
     counts = {
         "constants": settings.constants[1],
         CHOOSE: racing * settings.seeds,

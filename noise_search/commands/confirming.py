@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,8 @@ from noise_search.search.confirming import (
     CHOOSE,
     MEASURE,
     Confirmation,
+    Sizes,
+    mend_choice,
     run_choosing,
     run_measuring,
 )
@@ -79,8 +82,9 @@ def run_confirmation(
             robust accuracy above chance, `smallest_gain`, that stage 2 shows in 4 of 5 cases.
 
     Raises:
-        KeyboardInterrupt: It was interrupted, or stopped from elsewhere; what is stored stays.
-        CallerError: The search among constant policies was stopped from elsewhere, or failed; the sweep is driven.
+        KeyboardInterrupt: It, or its search among constant policies, was interrupted or stopped from elsewhere; what is
+            stored stays.
+        CallerError: The search among constant policies failed; the sweep is driven by somebody.
     """
     with open_store(plan.location, create=True) as store, store.take_lease(plan.sweep.id) as writer:
         writer.update_sweep(stop_requested=False)
@@ -98,8 +102,7 @@ def run_confirmation(
                     record,
                     _executors(plan),
                     said.advance,
-                    plan.dataset.classes,
-                    len(plan.dataset.test),
+                    _sizes(plan),
                 )
                 return _run(plan, confirmation, said, mirror, on_choice)
 
@@ -120,7 +123,7 @@ def _run(
     if plan.lr_check:
         reporter.message("learning rates")
         run_rate_check(confirmation)
-        mirror.arms(confirmation, CHOOSE)
+        mirror.rates(confirmation)
     reporter.message("stage 2")
     run_measuring(confirmation)
     mirror.arms(confirmation, MEASURE)
@@ -140,6 +143,7 @@ def _search_constants(plan: ConfirmPlan, reporter: Reporter) -> None:
 
 def _choose(plan: ConfirmPlan, confirmation: Confirmation, on_choice: Callable[[Choice], None]) -> None:
     if confirmation.record.choice is not None:
+        mend_choice(confirmation)
         return
     store, settings = confirmation.store, confirmation.settings
     name, trials = settings.constants
@@ -160,6 +164,12 @@ def _choose(plan: ConfirmPlan, confirmation: Confirmation, on_choice: Callable[[
 def _choice(confirmation: Confirmation) -> Choice:
     assert confirmation.record.choice is not None
     return confirmation.record.choice
+
+
+def _sizes(plan: ConfirmPlan) -> Sizes:
+    data = plan.dataset
+    steps = math.ceil(len(data.train) / plan.spec.train.batch_size)
+    return Sizes(data.classes, steps, len(data.validation), len(data.test))
 
 
 def _executors(plan: ConfirmPlan) -> Callable[[str, float], Executor]:

@@ -17,7 +17,7 @@ from noise_search.policy import Card, card_text
 from noise_search.policy.evidence import CONFIRMED, SEARCHED
 from noise_search.search.cards import make_card, versions
 from noise_search.search.driver import Reporter
-from noise_search.search.fronts import FrontRow
+from noise_search.search.fronts import FrontRow, complete_trials
 from noise_search.search.opening import drain, start_mirror
 from noise_search.search.picking import Picked, notes, picked, trials_then
 from noise_search.search.registering import card_folder, model_entry, model_key, trained_again, write_model
@@ -39,7 +39,7 @@ class PickOutcome:
         rule: That picked it.
         confirmation: Number of the confirmation that the evidence is from; None for searched.
         version: Under which the card is registered.
-        trials_then, trials: Total of the sweep when that confirmation began, and now.
+        trials_then, trials: Complete trials of the sweep when that confirmation began, and now; both now without one.
         model: Name of the registered model in MLflow; None where there is none.
         notes: What to know besides.
     """
@@ -92,7 +92,7 @@ def pick(
         if output is not None:
             write_whole(output, text, "card")
         record = opened.register_card(sweep.id, _new_card(found, text))
-        outcome = _outcome(sweep, found, card, record)
+        outcome = _outcome(sweep, found, card, record, trials=complete_trials(opened, sweep.id))
         if not (model and _is_tracked(sweep)):
             return outcome
         return _in_mlflow(_Registration(opened, location, sweep, record), outcome, reporter or Silent())
@@ -111,7 +111,8 @@ def _new_card(found: Picked, text: bytes) -> NewCard:
     )
 
 
-def _outcome(sweep: SweepRecord, found: Picked, card: Card, record: CardRecord) -> PickOutcome:
+def _outcome(sweep: SweepRecord, found: Picked, card: Card, record: CardRecord, *, trials: int) -> PickOutcome:
+    then = trials_then(found)
     return PickOutcome(
         name=sweep.name,
         row=found.row,
@@ -119,8 +120,8 @@ def _outcome(sweep: SweepRecord, found: Picked, card: Card, record: CardRecord) 
         rule=found.rule,
         confirmation=record.confirmation,
         version=record.version,
-        trials_then=trials_then(sweep, found),
-        trials=sweep.budget_trials,
+        trials_then=trials if then is None else then,
+        trials=trials,
         notes=notes(found),
     )
 

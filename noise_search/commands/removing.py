@@ -7,22 +7,31 @@ from pathlib import Path
 
 from noise_search.commands.places import store_location
 from noise_search.commands.sweeping import sweep_files
-from noise_search.search.removing import remove_sweep
+from noise_search.search.removing import constant_sweeps, remove_sweep
 from noise_search.store import open_store
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What `rm` removed: a sweep with so many trials and controls, and so many runs of MLflow's."""
+    """What `rm` removed.
+
+    Args:
+        name: Of the sweep.
+        members: Its trials and controls.
+        runs: Of MLflow's, those of its confirmations among them.
+        left: Sweeps that its confirmations searched for constant rivals in: they stay.
+    """
 
     name: str
     members: int
     runs: int
+    left: tuple[str, ...]
 
 
 def rm(name: str, *, store: str | Path | None = None) -> Removal:
-    """Remove a sweep with its trials, its Optuna study, its files and its runs in MLflow, for good.
+    """Remove a sweep with its trials, confirmations, Optuna study, files and runs in MLflow, for good.
 
+    A search among constant policies that a confirmation ran is a sweep of its own, and stays.
     MLflow keeps what was deleted until `mlflow gc`. Killed half way, the same call again removes the rest.
 
     Args:
@@ -36,5 +45,6 @@ def rm(name: str, *, store: str | Path | None = None) -> Removal:
     with open_store(location, create=False) as opened:
         sweep = opened.sweep(name)
         members = len(opened.members(sweep.id))
+        left = constant_sweeps(opened, sweep.id)
         runs = remove_sweep(opened, location, sweep, sweep_files(name, location)["card"].parent)
-    return Removal(name, members, runs)
+    return Removal(name, members, runs, left)

@@ -64,9 +64,9 @@ def confirmed(contents: Contents, _: Drawn) -> Iterator[str]:
         f"measured on {measured.yard.samples:,} test samples, clean and under the suite {suite}, with "
         f"{found.clean.difference.n_seeds} seeds that chose nothing."
     )
-    if settings["trials"] != contents.sweep.budget_trials:
+    if settings["trials"] != sum(row.control is None for row in contents.rows):
         yield paragraph(
-            f"The sweep had {settings['trials']} trials then, and went on: confirm it again.", kind="warning"
+            f"The sweep had {settings['trials']} complete trials then, and went on: confirm it again.", kind="warning"
         )
     yield from (paragraph(text) for text in findings(contents))
     yield drawing("differences", "Winner minus every arm, robust accuracy, with 95 % intervals")

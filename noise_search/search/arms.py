@@ -22,6 +22,7 @@ from noise_search.schedules import Schedule
 from noise_search.seeds import generator
 
 AT_MEAN, AT_RMS, REVERSED, SHUFFLED = "constant at its mean", "constant at its rms", "reversed", "shuffled"
+ORDERING = (REVERSED, SHUFFLED, AT_MEAN, AT_RMS)
 
 
 def has_schedule(policy: Policy, steps: int) -> bool:

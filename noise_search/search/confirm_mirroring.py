@@ -7,27 +7,38 @@ score, with a step for every seed, and the means; the confirmation has the diffe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from statistics import fmean
 
 import noise_search
 from noise_search.search.confirming import CHOOSE, MEASURE, Confirmation
-from noise_search.search.evidence import PUBLISHED, Evidence
+from noise_search.search.evidence import PUBLISHED, Evidence, grouped
+from noise_search.search.learning_rates import is_at_rate
 from noise_search.search.mirroring import milliseconds, policy_parameters
 from noise_search.search.opening import drain, start_mirror
 from noise_search.spec import SweepSpec
 from noise_search.statistics import PairedDifference
 from noise_search.store import ConfirmationRecord, Confirmed, OutboxEntry, Store, SweepRecord, Writer
-from noise_search.tracking.messages import MemberFinished, Message, MetricPoint, Status, SweepClosed, SweepOpened
+from noise_search.tracking.messages import (
+    CONFIRMS_TAG,
+    MemberFinished,
+    Message,
+    MetricPoint,
+    Status,
+    SweepClosed,
+    SweepOpened,
+)
+from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
 
-CONFIRMS_TAG = "noise_search.confirms"
 STAGES = {CHOOSE: "stage 1", MEASURE: "stage 2"}
 
 
 class ConfirmationMirror:
-    """What is left for the mirror of a confirmation, each thing once; nothing of one that is finished or not tracked.
+    """What is left for the mirror of a confirmation, each thing once; nothing of one that is not tracked.
+
+    Of one that is finished only its check of learning rates is left, where that was made up for.
 
     Args:
         spec, sweep: What is confirmed.
@@ -41,7 +52,8 @@ class ConfirmationMirror:
         self._store, self._writer, self._record, self._sweep = store, writer, record, sweep
         self._name = f"{sweep.name} confirmation {record.number}"
         self._experiment = f"{spec.tracking.experiment}_confirmations"
-        self._says = spec.tracking.enabled and record.finished_at is None
+        self._is_tracked = spec.tracking.enabled
+        self._says = self._is_tracked and record.finished_at is None
 
     def open(self) -> None:
         """The run is there, or runs again."""
@@ -51,11 +63,22 @@ class ConfirmationMirror:
         self._enqueue([self._once("opened", SweepOpened(self._name, self._experiment, settings, tags, started))])
 
     def arms(self, confirmation: Confirmation, stage: str) -> None:
-        """Every arm of a stage that has come to its end; those that are shown stay as they are."""
-        found = [one for one in confirmation.trainings.values() if one.stage == stage]
-        entries = [self._arm(f"{STAGES[stage]}, {arm}", own) for arm, own in _by_arm(found).items()]
+        """Every arm of a stage that has come to its end, but for those at other learning rates."""
+        if self._says:
+            found = [one for one in confirmation.trainings.values() if not is_at_rate(one.arm)]
+            self._show([one for one in found if one.stage == stage])
+
+    def rates(self, confirmation: Confirmation) -> None:
+        """Every arm of a check of learning rates that has come to its end, made up for after the rest or not."""
+        if self._is_tracked:
+            self._show([one for one in confirmation.trainings.values() if is_at_rate(one.arm)])
+
+    def _show(self, found: Sequence[Confirmed]) -> None:
+        """Arms, whole: those that are shown stay as they are."""
+        entries = [self._arm(f"{STAGES[own[0].stage]}, {arm}", own) for arm, own in grouped(found).items()]
         shown = self._store.outbox_keys(self._sweep.id)
-        self._enqueue([one for one in entries if one.key not in shown])
+        if left := [one for one in entries if one.key not in shown]:
+            self._writer.enqueue(left)
 
     def closing(self, found: Evidence) -> list[OutboxEntry]:
         """The end of the run, with what came of it: to be stored with the confirmation's own."""
@@ -101,6 +124,8 @@ def mirrored(
     spec: SweepSpec, sweep: SweepRecord, store: Store, writer: Writer, record: ConfirmationRecord
 ) -> Iterator[ConfirmationMirror]:
     """Mirror of a confirmation, open; on leaving everything is sent, and one that was cut short says so."""
+    if spec.tracking.enabled:
+        create_tracking_schema(store.location.tracking_url)
     told = ConfirmationMirror(spec, sweep, store, writer, record)
     told.open()
     mirror = start_mirror(store, sweep.id, store.location) if spec.tracking.enabled else None
@@ -114,13 +139,6 @@ def mirrored(
         raise
     finally:
         drain(mirror)
-
-
-def _by_arm(trainings: Sequence[Confirmed]) -> Mapping[str, list[Confirmed]]:
-    found: dict[str, list[Confirmed]] = {}
-    for one in trainings:
-        found.setdefault(one.arm, []).append(one)
-    return found
 
 
 def _of_arm(own: Sequence[Confirmed], now: int) -> Iterator[MetricPoint]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 from noise_search.policy import policy_from_list
-from noise_search.search.arms import has_schedule
+from noise_search.search.arms import ORDERING, has_schedule
+from noise_search.search.confirmed import is_finished
 from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.evidence import NO_NOISE, WINNER
 from noise_search.search.learning_rates import is_at_rate
 from noise_search.store import ConfirmationRecord, Store, SweepRecord
 
 _STEPS = 1_000  # of a training, for the question whether a policy has a schedule
-_ORDERED = 4  # arms that have the winner's noise otherwise distributed in time
 
 
 def confirmation_progress(store: Store, sweep: SweepRecord) -> list[dict[str, Any]]:
@@ -22,9 +22,9 @@ def confirmation_progress(store: Store, sweep: SweepRecord) -> list[dict[str, An
     or `measure`, the last of a finished one too; `trainings` counts those of the stage, of `at_most` so many; in the
     search among constant policies, a sweep of its own, it counts none.
     """
+    held = store.held_generation(sweep.id)  # a sweep that goes on, pick and report take leases of their own
     records = store.confirmations(sweep.id)
-    by_confirm = sweep.state != "running" and store.is_driven(sweep.id)
-    return [_progress(store, record, is_driven=by_confirm and record == records[-1]) for record in records]
+    return [_progress(store, record, is_driven=held is not None and record.generation == held) for record in records]
 
 
 def _progress(store: Store, record: ConfirmationRecord, *, is_driven: bool) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def _progress(store: Store, record: ConfirmationRecord, *, is_driven: bool) -> d
     unfinished = "running" if is_driven else "interrupted"
     return {
         "number": record.number,
-        "state": unfinished if record.finished_at is None else "finished",
+        "state": "finished" if is_finished(record) else unfinished,
         "stage": stage,
         "trainings": sum(one.stage == stage for one in found),
         "at_most": _measured(record) if stage == MEASURE else _raced(record),
@@ -56,5 +56,5 @@ def _measured(record: ConfirmationRecord) -> int:
     choice: Any = record.choice
     policies = choice["policies"]
     arms = {WINNER, NO_NOISE, *policies} | set(choice["randoms"])
-    ordered = _ORDERED if has_schedule(policy_from_list(policies[WINNER]), _STEPS) else 0
+    ordered = len(ORDERING) if has_schedule(policy_from_list(policies[WINNER]), _STEPS) else 0
     return (len(arms) + ordered) * cast(int, record.settings["measure_seeds"])

@@ -17,8 +17,13 @@ from noise_search.store import ConfirmationRecord, Confirmed, Store
 
 def finished_confirmations(store: Store, sweep_id: int) -> list[ConfirmationRecord]:
     """Confirmations of a sweep that are measured to their end, in the order they came to it."""
-    found = [one for one in store.confirmations(sweep_id) if one.finished_at is not None]
+    found = [one for one in store.confirmations(sweep_id) if is_finished(one)]
     return sorted(found, key=lambda one: (one.finished_at or one.created_at, one.number))
+
+
+def is_finished(record: ConfirmationRecord) -> bool:
+    """Whether a confirmation is measured to its end; one of schema 0004 lacks what to read it by: see `mend_choice`."""
+    return record.finished_at is not None and record.choice is not None and "classes" in record.choice
 
 
 @dataclass(frozen=True, slots=True)

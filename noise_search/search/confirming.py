@@ -46,7 +46,7 @@ class ConfirmSettings:
     """What a confirmation does; all of it is fixed before it begins.
 
     Args:
-        trials: Total of the sweep: one that goes on has another front, and so another confirmation.
+        trials: Of the sweep that are complete: with more of them it has another front, and so another confirmation.
         rule: That picks the winner; see `pick`.
         top: Policies of each front that race.
         randoms: Policies drawn at random.
@@ -70,6 +70,22 @@ class ConfirmSettings:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Numbers of the data, known before any corruption of them is drawn.
+
+    Args:
+        classes: Of the data.
+        steps_per_epoch: Of a training.
+        validation_samples, test_samples: Of what stage 1 and stage 2 score on.
+    """
+
+    classes: int
+    steps_per_epoch: int
+    validation_samples: int
+    test_samples: int
+
+
 @dataclass(slots=True)
 class Confirmation:
     """A confirmation under way.
@@ -79,9 +95,9 @@ class Confirmation:
         settings: Of the confirmation.
         store, writer, record: Where it is kept.
         executors: Gives the executor of a stage, at a multiple of the learning rate; that of stage 2 opens test, and is
-            asked for there alone.
+            asked for there alone, and only where something is to be trained.
         on_epoch: Told of finished member-epochs.
-        classes, test_samples: Of the data, and of its test split.
+        sizes: Of the data.
     """
 
     spec: SweepSpec
@@ -91,8 +107,7 @@ class Confirmation:
     record: ConfirmationRecord
     executors: Callable[[str, float], Executor]
     on_epoch: Callable[[int], None]
-    classes: int
-    test_samples: int
+    sizes: Sizes
     trainings: dict[tuple[str, str, int], Confirmed] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +149,13 @@ def run_choosing(confirmation: Confirmation, racers: Sequence[Candidate], front:
     )
 
 
+def mend_choice(confirmation: Confirmation) -> None:
+    """Add what stores of schema 0004 lack of a choice, without training anything again."""
+    if "classes" not in (confirmation.record.choice or {}):
+        more: dict[str, object] = {"classes": confirmation.sizes.classes, "smallest_gain": None}
+        confirmation.record = store_choice(confirmation.writer, confirmation.record.id, more)
+
+
 def _left(confirmation: Confirmation, racers: Sequence[Candidate], seeds: Sequence[int]) -> list[Candidate]:
     """Who may still win, of every group; by another rule than the best score everybody may."""
     if confirmation.settings.rule != "best":
@@ -165,7 +187,7 @@ def _choice(
         "chosen": chosen,
         "policies": {arm: policies[name] for arm, name in chosen.items() if name is not None and arm != BEST_RANDOM},
         "randoms": {one.name: policies[one.name] for one in racers if one.group == RANDOM},
-        "classes": confirmation.classes,
+        "classes": confirmation.sizes.classes,
         "dropped": [one.name for one in racers if one not in left],
         "smallest_gain": _smallest_gain(confirmation, left),
     }
@@ -180,14 +202,14 @@ def _best(confirmation: Confirmation, group: Sequence[Candidate]) -> str | None:
 def _smallest_gain(confirmation: Confirmation, left: Sequence[Candidate]) -> float | None:
     """That stage 2 shows, from those who trained with every seed."""
     arms = {one.name: confirmation.of(CHOOSE, one.name) for one in left}
-    seeds, items = confirmation.settings.measure_seeds, confirmation.test_samples
+    seeds, items = confirmation.settings.measure_seeds, confirmation.sizes.test_samples
     return smallest_gain(arms, choosing_yard(confirmation), seeds=seeds, items=items)
 
 
 def choosing_yard(confirmation: Confirmation) -> Yard:
     """What stage 1 is scored on."""
-    samples = confirmation.executors(CHOOSE, 1.0).validation_samples
-    return yard_of(confirmation.spec.suite, classes=confirmation.classes, samples=samples, winner=Policy())
+    sizes = confirmation.sizes
+    return yard_of(confirmation.spec.suite, classes=sizes.classes, samples=sizes.validation_samples, winner=Policy())
 
 
 # --- stage 2 ---
@@ -207,7 +229,7 @@ def measured_arms(confirmation: Confirmation, seed: int) -> dict[str, Policy]:
     chosen = {arm: policy_from_list(policy) for arm, policy in choice["policies"].items()}
     randoms = {name: policy_from_list(policy) for name, policy in choice["randoms"].items()}
     epochs = confirmation.spec.train.epochs
-    steps = epochs * confirmation.executors(MEASURE, 1.0).steps_per_epoch
+    steps = epochs * confirmation.sizes.steps_per_epoch
     ordered = ordering_arms(chosen[WINNER], steps=steps, epochs=epochs, seed=seed)
     return {WINNER: chosen[WINNER], NO_NOISE: Policy(), **chosen, **randoms, **ordered}
 

@@ -6,7 +6,7 @@ there, above chance; see `statistics` for how that relates to the published numb
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -175,9 +175,14 @@ def arm_means(trainings: Sequence[Confirmed], yard: Yard) -> dict[str, ArmMeans]
 
 def by_arm(trainings: Sequence[Confirmed]) -> dict[str, list[Confirmed]]:
     """Trainings of each arm by seed; those of random policies are one arm."""
+    return grouped(sorted(trainings, key=lambda one: one.seed), _arm_of)
+
+
+def grouped(trainings: Iterable[Confirmed], named: Callable[[str], str] = str) -> dict[str, list[Confirmed]]:
+    """Trainings of each arm, in their order; names may be changed."""
     found: dict[str, list[Confirmed]] = {}
-    for one in sorted(trainings, key=lambda one: one.seed):
-        found.setdefault(_arm_of(one.arm), []).append(one)
+    for one in trainings:
+        found.setdefault(named(one.arm), []).append(one)
     return found
 
 

@@ -51,6 +51,11 @@ def complete_rows(store: Store, sweep_id: int) -> list[FrontRow]:
     return [replace(row, on_front=_may_be_on_front(row) and (row.clean, row.robust) in best) for row in rows]
 
 
+def complete_trials(store: Store, sweep_id: int) -> int:
+    """How many trials are complete: a sweep trains none of them again, so more are another front."""
+    return sum(member.control is None for member in store.members(sweep_id, states=["complete"]))
+
+
 def front_rows(store: Store, sweep_id: int) -> list[FrontRow]:
     """The front, most robust first, and then every control, those last that diverged or failed."""
     rows = complete_rows(store, sweep_id)

@@ -11,6 +11,7 @@ from noise_search.store import Store
 
 RULES = ("best", "knee", "min-clean=X", "max-drop=X", "weight=W", "trial=N")
 _SHOWN = 12  # numbers of trials in a message
+_BOUNDED = ("min-clean", "max-drop", "weight", "trial")
 Front = Sequence[FrontRow]
 
 
@@ -20,6 +21,15 @@ class Rule:
 
     name: str
     bound: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The rule in one spelling, whoever wrote it.
+
+        >>> [rule_named(text).text for text in ("best", "min-clean=.90", "weight=1.0", "trial=07")]
+        ['best', 'min-clean=0.9', 'weight=1', 'trial=7']
+        """
+        return f"{self.name}={repr(self.bound).removesuffix('.0')}" if self.name in _BOUNDED else self.name
 
 
 def rule_named(rule: str) -> Rule:
@@ -34,10 +44,8 @@ def rule_named(rule: str) -> Rule:
     name, _, bound = rule.partition("=")
     if rule in RULES and not bound:
         return Rule(rule)
-    if name in ("min-clean", "max-drop", "weight") and bound:
-        return Rule(name, _share(name, bound))
-    if name == "trial" and bound:
-        return Rule(name, _number(bound))
+    if name in _BOUNDED and bound:
+        return Rule(name, _number(bound) if name == "trial" else _share(name, bound))
     raise CallerError(expected_one_of("pick rule", RULES, rule))
 
 

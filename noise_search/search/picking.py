@@ -55,11 +55,9 @@ def _latest(finished: Sequence[ConfirmationRecord], rule: str | None) -> Confirm
     return own[-1] if own else None
 
 
-def trials_then(sweep: SweepRecord, found: Picked) -> int:
-    """Total of the sweep when the confirmation of a picked trial began; now, where there is none."""
-    if found.confirmation is None:
-        return sweep.budget_trials
-    return cast(int, found.confirmation.settings["trials"])
+def trials_then(found: Picked) -> int | None:
+    """Complete trials of the sweep when the confirmation of a picked trial began; None where there is none."""
+    return None if found.confirmation is None else cast(int, found.confirmation.settings["trials"])
 
 
 def notes(found: Picked) -> tuple[str, ...]:

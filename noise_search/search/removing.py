@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import cast
 
 from noise_search.search.asking import delete_study
 from noise_search.store import Location, Store, SweepRecord
 from noise_search.tracking.mlflow_sink import delete_sweep_runs
+
+
+def constant_sweeps(store: Store, sweep_id: int) -> tuple[str, ...]:
+    """Names of the sweeps there are that confirmations of a sweep searched for constant rivals in."""
+    settings = [cast(tuple[str, int], one.settings["constants"]) for one in store.confirmations(sweep_id)]
+    return tuple(name for name in dict.fromkeys(name for name, _ in settings) if store.find_sweep(name))
 
 
 def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: Path) -> int:

@@ -16,11 +16,12 @@ from noise_search.store.writing import Writer
 
 
 def begin_confirmation(writer: Writer, settings: dict[str, object]) -> ConfirmationRecord:
-    """The latest confirmation with these settings, else a new one."""
+    """The latest confirmation with these settings, else a new one; it runs while the writer has its lease."""
     with writer.transaction() as session:
         found = list(session.scalars(_of_sweep(writer.sweep_id)))
         same = [row for row in found if row.settings == settings]
         row = same[-1] if same else _new(session, writer.sweep_id, len(found) + 1, settings)
+        row.generation = writer.generation
         return confirmation_record(row)
 
 
@@ -50,10 +51,10 @@ def add_confirmed(
 
 
 def store_choice(writer: Writer, confirmation_id: int, choice: dict[str, object]) -> ConfirmationRecord:
-    """Record what the first stage has chosen; it is chosen once."""
+    """Record what the first stage has chosen; it is chosen once: what is there stays, what is missing is added."""
     with writer.transaction() as session:
         row = _check_own(session, writer.sweep_id, confirmation_id)
-        row.choice = row.choice or choice
+        row.choice = {**choice, **(row.choice or {})}
         return confirmation_record(row)
 
 

@@ -93,9 +93,16 @@ def claim(session: Session, sweep_id: int, owner: str, lease_seconds: float) -> 
 
 def is_held(session: Session, sweep_id: int) -> bool:
     """Whether somebody who may be alive holds an unexpired lease of a sweep."""
+    return held_generation(session, sweep_id) is not None
+
+
+def held_generation(session: Session, sweep_id: int) -> int | None:
+    """Generation of the unexpired lease that somebody who may be alive holds of a sweep; None where nobody does."""
     lasts = SweepRow.lease_expires_at > from_now(0)
-    owner = session.scalar(select(SweepRow.lease_owner).where(SweepRow.id == sweep_id, lasts))
-    return owner is not None and not is_dead(owner)
+    row = session.execute(
+        select(SweepRow.lease_owner, SweepRow.lease_generation).where(SweepRow.id == sweep_id, lasts)
+    ).one_or_none()
+    return None if row is None or row.lease_owner is None or is_dead(row.lease_owner) else row.lease_generation
 
 
 def hold(session: Session, sweep_id: int, generation: int) -> None:

@@ -250,6 +250,7 @@ class ConfirmationRecord:
         finished_at: When the second stage ended, in UTC; None until it has.
         created_at: In UTC.
         seconds: Sum over its jobs.
+        generation: Of the lease under which it was last begun; None of one begun by an earlier version.
     """
 
     id: int
@@ -260,6 +261,7 @@ class ConfirmationRecord:
     finished_at: datetime | None
     created_at: datetime
     seconds: float
+    generation: int | None
 
 
 @dataclass(frozen=True, slots=True)

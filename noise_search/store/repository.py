@@ -252,6 +252,11 @@ class Store:
         with self._reading() as session:
             return leases.is_held(session, sweep_id)
 
+    def held_generation(self, sweep_id: int) -> int | None:
+        """Generation of the lease that a driver who may be alive holds of a sweep; None where nobody does."""
+        with self._reading() as session:
+            return leases.held_generation(session, sweep_id)
+
     def epochs_shared(self, sweep_id: int) -> int:
         """Epochs that trials took from the no-noise control instead of training them, summed over trials and seeds."""
         query = select(ResultRow.member_id, ResultRow.seed, func.max(ResultRow.epoch)).join(MemberRow)

@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # Newest revision under migrations/versions; kept here so that readers need not load Alembic.
-SCHEMA = "0005"
+SCHEMA = "0006"
 VERSION_TABLE = "noise_search_version"
 FINAL_STATES = frozenset({"complete", "stopped", "infeasible", "failed"})
 
@@ -268,6 +268,7 @@ class ConfirmationRow(Base):
     finished_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     seconds: Mapped[float] = mapped_column(default=0.0)
+    generation: Mapped[int | None]
 
 
 class ConfirmedRow(Base):

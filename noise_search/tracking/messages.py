@@ -20,6 +20,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 SWEEP_TAG = "noise_search.sweep"
 MEMBER_TAG = "noise_search.member"
+CONFIRMS_TAG = "noise_search.confirms"  # of a confirmation's run: the sweep that it confirms
 VERSION_TAG = "noise_search.card_version"
 TUNED = "tuned"  # alias of the newest version
 CHANGED_TAG = "noise_search.changed."

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from noise_search.errors import CallerError
 from noise_search.tracking.messages import (
+    CONFIRMS_TAG,
     MEMBER_TAG,
     SWEEP_TAG,
     TUNED,
@@ -218,26 +219,42 @@ class SweepRun:
 
 def sweep_runs(client: MlflowClient, sweep: str) -> list[SweepRun]:
     """Every run of a sweep that is not deleted, in whatever experiment, the newest first."""
-    experiments = [str(experiment.experiment_id) for experiment in client.search_experiments()]
-    found = _search(client, experiments, _tag_clause(SWEEP_TAG, sweep))
+    return [_sweep_run(run) for run in _tagged(client, _experiments(client), SWEEP_TAG, sweep)]
+
+
+def _confirmation_runs(client: MlflowClient, sweep: str) -> list[SweepRun]:
+    """Runs of every confirmation of a sweep: its own, which names the sweep, and those of its arms."""
     return [
-        SweepRun(str(run.info.experiment_id), str(run.info.run_id), run.data.tags.get(MEMBER_TAG))
-        for run in found
-        if run.data.tags.get(SWEEP_TAG) == sweep
+        _sweep_run(run)
+        for own in _tagged(client, _experiments(client), CONFIRMS_TAG, sweep)
+        for run in _tagged(client, [own.info.experiment_id], SWEEP_TAG, own.data.tags[SWEEP_TAG])
     ]
 
 
-def delete_sweep_runs(tracking_url: str, sweep: str) -> int:
-    """Delete every run of a sweep as MLflow's pages would; returns how many. It keeps them until `mlflow gc`.
+def _experiments(client: MlflowClient) -> list[str]:
+    return [str(experiment.experiment_id) for experiment in client.search_experiments()]
 
-    The sweep's own run goes last, so that no trial is ever left without it. Registered models of the
-    sweep go first, and for good.
+
+def _tagged(client: MlflowClient, experiments: list[str], key: str, value: str) -> list[Run]:
+    return [run for run in _search(client, experiments, _tag_clause(key, value)) if run.data.tags.get(key) == value]
+
+
+def _sweep_run(run: Run) -> SweepRun:
+    return SweepRun(str(run.info.experiment_id), str(run.info.run_id), run.data.tags.get(MEMBER_TAG))
+
+
+def delete_sweep_runs(tracking_url: str, sweep: str) -> int:
+    """Delete every run of a sweep and its confirmations as MLflow's pages would; returns how many.
+
+    MLflow keeps them until `mlflow gc`. The own run of a sweep or confirmation goes last, so that nothing is ever left
+    without the run that it is found by. Registered models of the sweep go first, and for good.
     """
     client = connect(tracking_url)
     for model in client.search_registered_models(_tag_clause(SWEEP_TAG, sweep)):
         if model.tags.get(SWEEP_TAG) == sweep:
             client.delete_registered_model(model.name)
-    runs = sorted(sweep_runs(client, sweep), key=lambda run: run.member is None)
+    found = _confirmation_runs(client, sweep) + sweep_runs(client, sweep)
+    runs = sorted(found, key=lambda run: run.member is None)
     for run in runs:
         client.delete_run(run.run_id)
     return len(runs)

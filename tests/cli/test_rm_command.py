@@ -51,5 +51,5 @@ def test_without_a_terminal_it_wants_yes(
     assert capsys.readouterr().err == "rm: expected --yes, as there is no terminal to ask at\n"
     assert names(store) == [NAME]
     assert cli.main(["rm", NAME, "--yes", "--json", "--store", str(store)]) == 0
-    assert json.loads(capsys.readouterr().out) == {"name": NAME, "members": BUDGET + CONTROLS, "runs": 0}
+    assert json.loads(capsys.readouterr().out) == {"name": NAME, "members": BUDGET + CONTROLS, "runs": 0, "left": []}
     assert names(store) == []

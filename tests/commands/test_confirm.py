@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 from confirm_examples import FEW, StopsAfter, confirmations, confirmed_store, of_stage, trainings
 from mlflow import MlflowClient
-from sweep_examples import NAME, drive, finished_store, put_tracking_database, spec
+from sweep_examples import BATCH, BUDGET, NAME, Quitter, drive, finished_store, put_tracking_database, spec
 
-from noise_search.commands import confirm, plan_confirmation, run_confirmation, status
+from noise_search.commands import confirm, confirming, pick, plan_confirmation, report, run_confirmation, status
 from noise_search.corruptions.suites import is_held_out
 from noise_search.errors import CallerError
-from noise_search.search.confirm_mirroring import CONFIRMS_TAG
 from noise_search.search.driver import STOP_POLL_SECONDS
 from noise_search.search.evidence import BEST_CONSTANT, BEST_RANDOM, NO_NOISE, RANDOM, WINNER
+from noise_search.search.learning_rates import checked_arms, is_at_rate
 from noise_search.store import locate, open_store
+from noise_search.tracking.messages import CONFIRMS_TAG
 from noise_search.training import load_dataset
 
 
@@ -79,9 +82,12 @@ def test_what_is_said_is_about_the_arms_that_were_measured() -> None:
     assert all(one.robust.n_seeds == 2 for one in outcome.evidence.against)
 
 
-def test_the_same_confirmation_again_trains_nothing_and_says_the_same() -> None:
+def test_the_same_confirmation_again_draws_no_corruptions_trains_nothing_and_says_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     folder, outcome = confirmed_store()
     before = trainings(folder)
+    monkeypatch.setattr(confirming, "make_workbench", lambda *_, **__: pytest.fail("something was drawn"))
     again = confirm(NAME, store=folder, **FEW)
     assert outcome.changed
     assert not again.changed
@@ -127,12 +133,34 @@ def test_a_sweep_that_went_on_is_confirmed_anew(tmp_path: Path) -> None:
     assert (first.number, second.number, second.changed) == (1, 2, True)
 
 
+def test_a_sweep_that_was_cut_short_and_went_on_is_confirmed_anew_and_pick_and_report_say_so(tmp_path: Path) -> None:
+    alone = ("controls.constants=0", "controls.random=0")
+    drive(tmp_path, *alone, reporter=Quitter(epochs=9))  # in the second batch; the budget stays what it is
+    few = FEW | {"top": 1, "randoms": 1, "constant_trials": 0, "lr_check": False}
+    settings = [confirm(NAME, store=tmp_path, **few).settings]
+    drive(tmp_path, *alone)
+    before, after = settings[0]["trials"], status(NAME, store=tmp_path)["trials"]["complete"]
+    assert (before, after) == (BATCH, BUDGET)
+    outcome = pick(NAME, store=tmp_path, model=False)
+    assert (outcome.trials_then, outcome.trials) == (before, after)
+    report(NAME, store=tmp_path, output=tmp_path / "report.html")
+    assert f"The sweep had {before} complete trials then" in (tmp_path / "report.html").read_text()
+    second = confirm(NAME, store=tmp_path, **few)
+    assert (second.number, second.changed, second.settings["trials"]) == (2, True, after)
+
+
 def test_other_settings_are_another_confirmation_with_other_seeds(tmp_path: Path) -> None:
     folder, _ = confirmed_store()
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     second = confirm(NAME, store=tmp_path, **{**FEW, "rule": "knee"})
     assert second.number == 2
     assert not {one.seed for one in trainings(tmp_path)} & {one.seed for one in trainings(tmp_path, 2)}
+
+
+@pytest.mark.parametrize(("one", "other"), [("min-clean=0.9", "min-clean=.90"), ("trial=2", "trial=02")])
+def test_one_rule_in_two_spellings_is_one_confirmation(one: str, other: str) -> None:
+    plans = [plan_confirmation(NAME, store=finished_store(), **FEW, rule=rule) for rule in (one, other)]
+    assert plans[0].settings == plans[1].settings
 
 
 @pytest.mark.parametrize(
@@ -216,8 +244,8 @@ def test_the_smallest_gain_is_said_when_stage_1_has_chosen_and_before_test_is_re
 class AsksToStop:
     """Reporter that asks, as another terminal would, after so many member-epochs, and then takes its time."""
 
-    def __init__(self, folder: Path, epochs: int) -> None:
-        self._folder, self._left = folder, epochs
+    def __init__(self, folder: Path, epochs: int, name: str = NAME) -> None:
+        self._folder, self._left, self._name = folder, epochs, name
 
     def begin(self, total: int, done: int) -> None: ...
 
@@ -227,7 +255,7 @@ class AsksToStop:
         self._left -= epochs
         if self._left < 0:
             with open_store(locate(self._folder), create=False) as store:
-                store.request_stop(store.sweep(NAME).id)
+                store.request_stop(store.sweep(self._name).id)
             time.sleep(STOP_POLL_SECONDS + 0.1)
 
 
@@ -245,6 +273,23 @@ def test_somebody_who_asks_the_sweep_to_stop_stops_its_confirmation_which_can_be
     assert (found.choice, found.evidence) == (whole.choice, whole.evidence)
 
 
+def test_somebody_who_asks_the_search_among_constants_to_stop_interrupts_the_confirmation(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        confirm(NAME, store=tmp_path, reporter=AsksToStop(tmp_path, 1, f"{NAME}-constant"), **FEW)
+    (begun,) = confirmations(tmp_path)
+    assert begun.choice is None
+
+
+@pytest.mark.slow
+def test_in_mlflow_a_confirmation_makes_the_database_where_there_is_none(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    with closing(sqlite3.connect(tmp_path / "search.db")) as database, database:
+        database.execute("UPDATE sweeps SET config = json_set(config, '$.tracking.enabled', json('true'))")
+    confirm(NAME, store=tmp_path, **{**FEW, "constant_trials": 0, "top": 1, "randoms": 1}, lr_check=False)
+    assert f"{NAME} confirmation 1" in {run.info.run_name for run in _runs(tmp_path)}
+
+
 @pytest.mark.slow
 def test_in_mlflow_it_is_open_from_the_start_killed_where_it_was_cut_short_and_finished_at_the_end(
     tmp_path: Path,
@@ -260,10 +305,34 @@ def test_in_mlflow_it_is_open_from_the_start_killed_where_it_was_cut_short_and_f
     assert [found[name] for found in states] == ["KILLED", "KILLED", "FINISHED"]
     assert [len(found) for found in states[:1]] == [1]
     assert "stage 1, random 1" in states[1]
-    assert not any(arm.startswith("stage 2") for arm in states[1])
+    assert any(is_at_rate(one) for one in of_stage(tmp_path, "choose"))
+    assert not any(arm.startswith("stage 2") or is_at_rate(arm) for arm in states[1])  # the check is not at its end
+    assert_mirrored_means_are_those_of_the_store(tmp_path)
     before = [(run.info.run_id, run.data.metrics, run.info.end_time) for run in _runs(tmp_path)]
     confirm(NAME, store=tmp_path, **FEW)
     assert [(run.info.run_id, run.data.metrics, run.info.end_time) for run in _runs(tmp_path)] == before
+
+
+@pytest.mark.slow
+def test_in_mlflow_a_check_of_learning_rates_that_was_made_up_for_joins_the_finished_run(tmp_path: Path) -> None:
+    put_tracking_database(tmp_path)
+    drive(tmp_path, "tracking.enabled=true")
+    few = FEW | {"constant_trials": 0, "randoms": 1, "top": 1}
+    confirm(NAME, store=tmp_path, lr_check=False, **few)
+    assert not any(is_at_rate(run.info.run_name) for run in _runs(tmp_path))
+    confirm(NAME, store=tmp_path, **few)
+    assert sum(is_at_rate(run.info.run_name) for run in _runs(tmp_path)) == len(checked_arms())
+    assert {run.info.status for run in _runs(tmp_path)} == {"FINISHED"}
+    assert_mirrored_means_are_those_of_the_store(tmp_path)
+
+
+def assert_mirrored_means_are_those_of_the_store(folder: Path) -> None:
+    """Of every arm of both stages, and no arm of MLflow's is another."""
+    stages = {"stage 1": of_stage(folder, "choose"), "stage 2": of_stage(folder, "measure")}
+    scores = {f"{at}, {arm}": [one.scores["clean"] for one in own] for at in stages for arm, own in stages[at].items()}
+    shown = {run.info.run_name: run.data.metrics for run in _runs(folder)}
+    found = {name: metrics["mean/clean"] for name, metrics in shown.items() if name.startswith("stage ")}
+    assert found == {name: pytest.approx(fmean(own)) for name, own in scores.items()}
 
 
 def _runs(folder: Path) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from confirm_examples import FEW
 from sweep_examples import (
     BUDGET,
     CONTROLS,
@@ -24,7 +25,7 @@ from sweep_examples import (
 )
 
 import noise_search
-from noise_search.commands import rm, statuses, sweep
+from noise_search.commands import confirm, rm, statuses, sweep
 from noise_search.errors import CallerError
 from noise_search.search import removing
 from noise_search.store import Writer, locate, open_store
@@ -79,6 +80,23 @@ def test_runs_of_a_tracked_sweep_are_deleted_parent_and_children(tmp_path: Path)
     store = copied(tracked_store(), tmp_path / "store")
     assert rm(NAME, store=store).runs == 1 + BUDGET + CONTROLS
     assert sweep_runs(connect(locate(store).tracking_url), NAME) == []
+
+
+@pytest.mark.slow
+def test_runs_of_confirmations_are_deleted_with_the_sweep_and_its_constant_rivals_stay(tmp_path: Path) -> None:
+    store = copied(tracked_store(), tmp_path / "store")
+    few = {**FEW, "top": 1, "randoms": 1}
+    confirm(NAME, store=store, **few)
+    confirm(NAME, store=store, **{**few, "constant_trials": 0})
+    client = connect(locate(store).tracking_url)
+    confirmations = [f"{NAME} confirmation {number}" for number in (1, 2)]
+    count = sum(len(sweep_runs(client, name)) for name in confirmations)
+    rival = sweep_runs(client, f"{NAME}-constant")
+    removal = rm(NAME, store=store)
+    assert (removal.runs, removal.left) == (1 + BUDGET + CONTROLS + count, (f"{NAME}-constant",))
+    assert [sweep_runs(client, name) for name in (NAME, *confirmations)] == [[], [], []]
+    assert sweep_runs(client, f"{NAME}-constant") == rival
+    assert rm(f"{NAME}-constant", store=store).left == ()
 
 
 def test_a_removed_name_is_swept_from_the_start_again(tmp_path: Path) -> None:

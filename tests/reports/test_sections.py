@@ -111,8 +111,9 @@ def test_clean_accuracy_is_said_to_be_kept_or_not(holds: bool, words: str) -> No
 def test_a_sweep_that_went_on_since_is_said_to_need_another_confirmation() -> None:
     found = confirmed()
     assert "confirm it again" not in said(found, "What was confirmed")
-    more = replace(found, sweep=replace(found.sweep, budget_trials=found.sweep.budget_trials + 1))
-    assert f"The sweep had {found.sweep.budget_trials} trials then" in said(more, "What was confirmed")
+    trials = [row for row in found.rows if row.control is None]
+    more = replace(found, rows=(*found.rows, trials[0]))
+    assert f"The sweep had {len(trials)} complete trials then" in said(more, "What was confirmed")
 
 
 def test_trials_that_ended_early_are_named_with_their_reason() -> None:

@@ -13,6 +13,7 @@ from sweep_examples import NAME, finished_store
 from noise_search.commands import confirm, status
 from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.learning_rates import is_at_rate
+from noise_search.store import locate, open_store
 
 
 def progress(folder: Path) -> list[dict[str, Any]]:
@@ -46,10 +47,11 @@ def test_one_that_was_cut_short_says_in_which_stage_and_counts_its_trainings(
 
 
 class Looks:
-    """Reporter that asks for the status at every news."""
+    """Reporter that asks for the status at every news, of so many confirmations."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.seen = folder, set[tuple[str, str]]()
+    def __init__(self, folder: Path, count: int = 1) -> None:
+        self.folder, self.count, self.seen = folder, count, set[tuple[str, str]]()
+        self.states = set[tuple[str, ...]]()
 
     def begin(self, total: int, done: int) -> None: ...
 
@@ -57,8 +59,10 @@ class Looks:
 
     def advance(self, epochs: int) -> None:
         if epochs:
-            (one,) = progress(self.folder)
-            self.seen.add((one["state"], one["stage"]))
+            found = progress(self.folder)
+            assert len(found) == self.count
+            self.states.add(tuple(one["state"] for one in found))
+            self.seen.add((found[0]["state"], found[0]["stage"]))
 
 
 def test_one_that_is_under_way_is_running_in_every_stage(tmp_path: Path) -> None:
@@ -66,3 +70,19 @@ def test_one_that_is_under_way_is_running_in_every_stage(tmp_path: Path) -> None
     looks = Looks(tmp_path)
     confirm(NAME, store=tmp_path, reporter=looks, lr_check=False, **FEW)
     assert looks.seen == {("running", stage) for stage in ("constants", CHOOSE, MEASURE)}
+
+
+def test_of_two_that_were_cut_short_the_one_that_goes_on_is_running_and_neither_while_another_holds_the_lease(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    few = FEW | {"constant_trials": 0, "lr_check": False, "top": 1, "randoms": 1}
+    for rule in ("best", "knee"):
+        with pytest.raises(KeyboardInterrupt):
+            confirm(NAME, store=tmp_path, reporter=StopsAfter(3), **few, rule=rule)
+    with open_store(locate(tmp_path), create=False) as store, store.take_lease(store.sweep(NAME).id):
+        assert [one["state"] for one in progress(tmp_path)] == ["interrupted", "interrupted"]  # as pick and report do
+    looks = Looks(tmp_path, count=2)
+    confirm(NAME, store=tmp_path, reporter=looks, **few)
+    assert looks.states == {("running", "interrupted")}
+    assert [one["state"] for one in progress(tmp_path)] == ["finished", "interrupted"]

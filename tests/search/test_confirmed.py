@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from confirm_examples import FEW, confirmed_store
+from confirm_examples import FEW, confirmed_store, trainings
 from sweep_examples import NAME, Quitter, finished_store, spec
 
-from noise_search.commands import confirm, plan_confirmation
+from noise_search.commands import confirm, pick, plan_confirmation, report, status
 from noise_search.corruptions.suites import families
+from noise_search.errors import CallerError
 from noise_search.policy import policy_from_list, policy_to_list
 from noise_search.search.confirmed import (
     evidence_of,
@@ -22,7 +25,8 @@ from noise_search.search.confirmed import (
     winner_of,
 )
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Yard, seen_families
-from noise_search.store import Confirmed, Store, locate, open_store
+from noise_search.store import Confirmed, Store, create_schema, locate, open_store
+from noise_search.store.tables import SCHEMA, VERSION_TABLE
 from noise_search.training import load_dataset
 
 
@@ -93,6 +97,35 @@ def test_the_latest_has_every_training_and_what_they_say() -> None:
 def test_a_sweep_that_nobody_has_confirmed_has_no_latest() -> None:
     with opened(finished_store()) as store:
         assert latest_measured(store, store.sweep(NAME).id) is None
+
+
+def as_of_schema_0004(store: Path, folder: Path) -> Path:
+    """A copy as that version left it: no cards, and choices without the number of classes."""
+    shutil.copytree(store, folder, dirs_exist_ok=True)
+    with closing(sqlite3.connect(folder / "search.db")) as database, database:
+        database.execute("DROP TABLE cards")
+        database.execute("ALTER TABLE confirmations DROP COLUMN generation")
+        database.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0004'")
+        database.execute("UPDATE confirmations SET choice = json_remove(choice, '$.classes', '$.smallest_gain')")
+    return folder
+
+
+def test_a_confirmation_of_schema_0004_is_read_once_the_same_command_has_added_what_it_lacks(tmp_path: Path) -> None:
+    folder, outcome = confirmed_store()
+    old, before = as_of_schema_0004(folder, tmp_path), trainings(folder)
+    for read in (status, report, pick):
+        with pytest.raises(CallerError, match=f"store: expected schema {SCHEMA}"):
+            read(NAME, store=old)
+    create_schema(locate(old))
+    with opened(old) as store:
+        assert latest_measured(store, store.sweep(NAME).id) is None
+        assert store.confirmed(store.confirmations(store.sweep(NAME).id)[0].id) == before
+    assert status(NAME, store=old)["confirmations"][0]["state"] == "interrupted"
+    again = confirm(NAME, store=old, **FEW)
+    assert (again.number, again.changed, again.evidence) == (1, False, outcome.evidence)
+    with opened(old) as store:
+        assert latest_measured(store, store.sweep(NAME).id) is not None
+    assert trainings(old) == before
 
 
 def test_families_are_those_of_the_registry_in_the_order_of_the_cells() -> None:
