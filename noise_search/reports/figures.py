@@ -11,7 +11,8 @@ from typing import Any
 from noise_search.noises import NOISES
 from noise_search.policy import Policy, policy_from_list
 from noise_search.reports.contents import STEPS, Contents, Gains, Life
-from noise_search.search.evidence import NO_NOISE, WINNER, ArmMeans, arm_means
+from noise_search.search.arm_scores import Interval, arm_scores
+from noise_search.search.evidence import NO_NOISE, WINNER, by_arm
 from noise_search.search.fronts import FrontRow
 
 Figure = dict[str, Any]
@@ -78,10 +79,11 @@ def _points(
 
 
 def arms(contents: Contents) -> Figure | None:
-    """Clean against robust accuracy above chance on test: the mean of every arm with its intervals."""
+    """Clean against robust accuracy above chance on test, as published: the mean of every arm with its intervals."""
     if contents.measured is None:
         return None
-    means = arm_means(contents.measured.arms, contents.measured.yard)
+    own, yard = by_arm(contents.measured.arms), contents.measured.yard
+    means = {name: arm_scores(trainings, yard) for name, trainings in own.items()}
     others = [name for name in means if name not in ARMS]
     looks = ARMS | {
         name: (OTHERS[k % len(OTHERS)], SYMBOLS[k // len(OTHERS) % len(SYMBOLS)]) for k, name in enumerate(others)
@@ -92,11 +94,11 @@ def arms(contents: Contents) -> Figure | None:
     return {"data": data, "layout": layout}
 
 
-def _arm(name: str, means: ArmMeans, colour: str, symbol: str) -> dict[str, Any]:
+def _arm(name: str, means: Mapping[str, Interval], colour: str, symbol: str) -> dict[str, Any]:
     def bars(low: float, mean: float, high: float) -> dict[str, Any]:
         return {"type": "data", "symmetric": False, "array": [high - mean], "arrayminus": [mean - low], "thickness": 1}
 
-    clean, robust = means.clean, means.robust
+    clean, robust = means["clean"], means["robust"]
     said = [f"[{one.low:.3f}, {one.high:.3f}]" for one in (clean, robust)]
     return {
         "type": "scatter",
