@@ -89,7 +89,7 @@ def _say(outcome: PickOutcome, store: str | None) -> None:
     lines += outcome.notes
     lines.append(f"registered as {outcome.name} version {outcome.version}")
     if outcome.model is not None:
-        lines.append(f"MLflow: version {outcome.version} of the registered model {outcome.model}")
+        lines.append(f"MLflow: card_version {outcome.version} of the registered model {outcome.model}")
     print("\n".join(lines), file=sys.stderr)
 
 
