@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any, cast
 
@@ -158,7 +158,7 @@ def read(store: Store, sweep: SweepRecord, state: str) -> Contents:
         lives=lives,
         searched=_searched(store, sweep, members, picks.get("best")),
         measured=measured,
-        confirmed=None if measured is None else _confirmed(measured),
+        confirmed=None if measured is None else confirmed_gains(measured),
         cost=tuple(_cost(store, sweep, measured)),
         saved_by_stopping=sum(epochs_of(sweep) - life.reached for life in lives if life.state == "stopped")
         * seeds_of_trials(sweep),
@@ -226,11 +226,16 @@ def _searched(store: Store, sweep: SweepRecord, members: Sequence[MemberRecord],
     return _gains(f"trial {trial.number}", last[trial.id], last[control.id], seen_families(policy))
 
 
-def _confirmed(measured: Measured) -> Gains | None:
-    """Gains of the winner over no noise, on test."""
-    arms = [one for one in measured.arms if not one.diverged]
-    own, control = ([one for one in arms if one.arm == arm] for arm in (WINNER, NO_NOISE))
+def confirmed_gains(measured: Measured) -> Gains | None:
+    """Gains of the winner over no noise, on test; a training that diverged is at chance, as in the evidence."""
+    own, control = ([one for one in measured.arms if one.arm == arm] for arm in (WINNER, NO_NOISE))
+    chance = 1.0 / measured.yard.classes
+    own, control = ([_at_chance(one, chance) if one.diverged else one for one in some] for some in (own, control))
     return _gains(measured.chosen[WINNER], own, control, measured.yard.seen)
+
+
+def _at_chance(one: Confirmed, chance: float) -> Confirmed:
+    return replace(one, cells={kind: [chance] * len(column) for kind, column in one.cells.items()})
 
 
 def _gains(who: str, own: Sequence[Scored], control: Sequence[Scored], seen: frozenset[str]) -> Gains | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from confirm_examples import confirmed_store
@@ -12,8 +14,9 @@ from sweep_examples import BUDGET, drive, record, spec
 
 from noise_search.commands import front, status
 from noise_search.policy import Policy, Term
-from noise_search.reports.contents import shape_of
+from noise_search.reports.contents import confirmed_gains, shape_of
 from noise_search.schedules import Gate, Schedule
+from noise_search.search.evidence import NO_NOISE, WINNER
 
 RISING = Schedule("linear", (("a", 0.0), ("b", 1.0), ("start", 0.0), ("stop", 1.0)))
 FALLING = Schedule("linear", (("a", 1.0), ("b", 0.0), ("start", 0.0), ("stop", 1.0)))
@@ -65,6 +68,20 @@ def test_the_numbers_of_a_page_are_plain_data_and_those_of_the_other_commands() 
     assert {row["trial"] for row in numbers["rows"] if row["on_front"]} == front_of
     assert (numbers["confirmation"], numbers["picks"]["best"]) == (outcome.number, said["best"]["trial"])
     assert numbers["evidence"]["clean"]["difference"]["mean"] == outcome.evidence.clean.difference.mean
+
+
+def test_trainings_that_diverged_are_at_chance_in_the_gains_as_in_the_evidence() -> None:
+    found = confirmed().measured
+    assert found is not None
+    lost = replace(found, arms=tuple(replace(one, diverged=one.arm == WINNER) for one in found.arms))
+    said = confirmed_gains(lost)
+    assert said is not None
+    control = [one for one in found.arms if one.arm == NO_NOISE]
+    for kind, gains in said.by_kind.items():
+        expected = [
+            1 / found.yard.classes - fmean(column) for column in zip(*(one.cells[kind] for one in control), strict=True)
+        ]
+        assert gains == pytest.approx(expected)
 
 
 def test_what_was_trained_is_counted_by_part() -> None:
