@@ -41,6 +41,16 @@ def test_a_sweep_leaves_the_page_that_is_written_when_one_is_asked_for(tmp_path:
     assert (tmp_path / "page.html").read_bytes() == own.read_bytes()
 
 
+def test_a_sweep_that_is_out_of_time_leaves_the_page_that_is_written_when_one_is_asked_for(tmp_path: Path) -> None:
+    few = ("budget.trials=2", "controls.constants=0", "controls.random=0")
+    drive(tmp_path / "store", *few)
+    assert drive(tmp_path / "store", *few[1:], "budget.trials=3", "budget.minutes=1e-9").state == "out_of_time"
+    written = report(NAME, output=tmp_path / "page.html", store=tmp_path / "store")
+    own = tmp_path / "store" / "sweeps" / NAME / "report" / "report.html"
+    assert written.numbers["state"] == "out_of_time"
+    assert written.path.read_bytes() == own.read_bytes()
+
+
 def test_mistakes_are_told_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(CallerError, match="expected the folder"):
         report(NAME, output=tmp_path / "missing" / "page.html", store=finished_store())
