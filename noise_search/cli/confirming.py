@@ -157,7 +157,8 @@ def _rates_sentence(found: RateCheck) -> str:
     """Whether no noise comes up to the winner at another learning rate."""
     what = "stays behind the winner" if found.holds else "may come up to the winner"
     seeds = found.difference.n_seeds
-    return f"{found.best} {what}, which is {_points(found.difference)} more robust (validation, {seeds} seeds)"
+    minus = f"the winner minus it: {_points(found.difference)} points"
+    return f"{found.best} {what}; {minus} (validation, {seeds} seeds)"
 
 
 def _named(arm: str, chosen: dict[str, str]) -> str:
