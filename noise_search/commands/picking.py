@@ -19,7 +19,7 @@ from noise_search.search.cards import make_card, versions
 from noise_search.search.driver import Reporter
 from noise_search.search.fronts import FrontRow
 from noise_search.search.opening import BEHIND, BUSY, SENT, leave_and_send
-from noise_search.search.picking import Picked, notes, picked, trials_then
+from noise_search.search.picking import Picked, missed, notes, picked, trials_then
 from noise_search.search.registering import card_folder, model_entry, model_key, trained_again, write_model
 from noise_search.search.reporting import Silent
 from noise_search.spec import SweepSpec
@@ -121,7 +121,7 @@ def _outcome(sweep: SweepRecord, found: Picked, card: Card, record: CardRecord) 
         version=record.version,
         trials_then=trials_then(sweep, found),
         trials=sweep.budget_trials,
-        notes=notes(found),
+        notes=(*notes(found), *missed(found, card.evidence or {})),
     )
 
 
