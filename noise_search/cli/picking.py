@@ -106,8 +106,10 @@ def _numbers(outcome: PickOutcome) -> str:
 
 
 def _gain(arm: str, found: Mapping[str, float]) -> str:
-    mean, low, high = (f"{100 * found[name]:+.1f}" for name in ("mean", "low", "high"))
-    return f"against {arm.replace('_', ' ')}: robust {mean} [{low}, {high}] points, p {found['p_value']:.3f}"
+    from noise_search.statistics import p_text, points_text
+
+    gain = points_text(found["mean"], found["low"], found["high"])
+    return f"against {arm.replace('_', ' ')}: robust {gain} points, p {p_text(found['p_value'])}"
 
 
 def _score(numbers: Mapping[str, float]) -> str:

@@ -14,6 +14,7 @@ from noise_search.reports.contents import STEPS, Contents, Gains, Life
 from noise_search.search.arm_scores import Interval, arm_scores
 from noise_search.search.evidence import NO_NOISE, WINNER, by_arm
 from noise_search.search.fronts import FrontRow
+from noise_search.search.pick import by_trial
 
 Figure = dict[str, Any]
 
@@ -47,19 +48,11 @@ def front(contents: Contents) -> Figure | None:
     for kind, (name, symbol, colour) in CONTROLS.items():
         own = [row for row in rows if row.control is not None and row.control.startswith(kind)]
         data.append(_points(name, own, colour, symbol=symbol, size=11))
-    for rule, row in merged(contents.picks).items():
+    for rule, row in by_trial(contents.picks).items():
         symbol, size = MARKS[rule]
         data.append(_points(rule, [row], ORANGE, symbol=symbol, size=size))
     layout = _layout("clean, above chance", "robust, above chance", height=470)
     return {"data": [line for line in data if line["x"]], "layout": layout}
-
-
-def merged(picks: Mapping[str, FrontRow]) -> dict[str, FrontRow]:
-    """Picks by their rules: one entry where two pick the same trial."""
-    by_trial: dict[int | None, tuple[list[str], FrontRow]] = {}
-    for rule, row in picks.items():
-        by_trial.setdefault(row.trial, ([], row))[0].append(rule)
-    return {" and ".join(rules): row for rules, row in by_trial.values()}
 
 
 def _points(
@@ -150,7 +143,9 @@ def _bars_of_differences(names: Sequence[str], found: Sequence[Any], colour: str
 
 def drawn_policies(contents: Contents) -> dict[str, Policy]:
     """Policies whose schedules are drawn, by what they are: the picks and the confirmed winner."""
-    found = {f"{rule}: trial {row.trial}": policy_from_list(row.policy) for rule, row in merged(contents.picks).items()}
+    found = {
+        f"{rule}: trial {row.trial}": policy_from_list(row.policy) for rule, row in by_trial(contents.picks).items()
+    }
     if contents.measured is not None:
         found[f"confirmed winner: {contents.measured.chosen[WINNER]}"] = contents.measured.winner
     return found

@@ -25,7 +25,6 @@ from noise_search.reports.figures import (
     gains,
     gains_confirmed,
     importance,
-    merged,
     schedules,
     survival,
 )
@@ -84,11 +83,6 @@ def test_points_stand_at_clean_and_robust_by_what_they_are() -> None:
         assert shown[name] == own != set()
     x = lines(figure)["front"]["x"]
     assert x == sorted(x)
-
-
-def test_two_rules_that_pick_the_same_trial_are_one_mark() -> None:
-    assert list(merged({"best": row(4), "knee": row(4)})) == ["best and knee"]
-    assert {rule: one.trial for rule, one in merged({"best": row(4), "knee": row(5)}).items()} == {"best": 4, "knee": 5}
 
 
 def test_arms_stand_where_their_card_has_them_with_intervals_in_both_directions() -> None:
