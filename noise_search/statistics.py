@@ -270,3 +270,12 @@ def p_text(p_value: float) -> str:
     ('0.037', '<0.001')
     """
     return f"{p_value:.3f}" if p_value >= 0.0005 else "<0.001"
+
+
+def points_text(mean: float, low: float, high: float) -> str:
+    """A difference of accuracies in points, with its interval.
+
+    >>> points_text(0.0512, -0.01, 0.0924)
+    '+5.1 [-1.0, +9.2]'
+    """
+    return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

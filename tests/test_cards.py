@@ -245,6 +245,14 @@ def test_a_context_that_is_no_plain_data_is_refused_and_leaves_the_old_card(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("gain", [-2.0, 1.4, 2.0])
+def test_a_gain_between_two_classes_reaches_from_minus_two_to_two(gain: float, tmp_path: Path) -> None:
+    """An item's score is right or wrong above chance of a half: 1 or -1."""
+    given = evidence_with(CONFIRMED, "gains.no_noise.robust", {"mean": gain, "low": gain, "high": gain})
+    save_card(Card(Policy(), CONTEXT, given), tmp_path / "card.yaml")
+    assert load_card(tmp_path / "card.yaml").evidence == given
+
+
 def test_nothing_is_saved_that_would_not_be_loaded(tmp_path: Path) -> None:
     wrong = evidence_with(CONFIRMED, "test_reads", 0)
     with pytest.raises(CallerError) as error:

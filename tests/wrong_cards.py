@@ -276,6 +276,10 @@ BAD_CARDS: dict[str, tuple[str, list[str]]] = {
         evidence_of(SEARCHED, "arms.winner.clean.mean", 1.01),
         [": evidence.arms.winner.clean.mean: expected a number in [0, 1], got 1.01"],
     ),
+    "a gain over 2": (
+        evidence_of(CONFIRMED, "gains.scheduling.robust", {"mean": 2.01, "low": 1.9, "high": 2.1}),
+        [": evidence.gains.scheduling.robust.mean: expected a number in [-2, 2], got 2.01"],
+    ),
     "an interval without an end": (
         evidence_of(CONFIRMED, "gains.no_noise.robust.high", math.inf),
         [": evidence.gains.no_noise.robust.high: expected a finite number, got inf"],

@@ -161,7 +161,8 @@ def _rates_sentence(found: RateCheck) -> str:
     """Whether no noise comes up to the winner at another learning rate."""
     what = "stays behind the winner" if found.holds else "may come up to the winner"
     seeds = found.difference.n_seeds
-    return f"{found.best} {what}; the winner minus it: {_points(found.difference)} points (validation, {seeds} seeds)"
+    minus = f"the winner minus it: {_points(found.difference)} points"
+    return f"{found.best} {what}; {minus} (validation, {seeds} seeds)"
 
 
 def _named(arm: str, chosen: dict[str, str]) -> str:
@@ -177,13 +178,9 @@ def _cells(one: Comparison) -> dict[str, str]:
 
 
 def _points(found: PairedDifference) -> str:
-    """In points with its interval.
+    from noise_search.statistics import points_text
 
-    >>> from noise_search.statistics import PairedDifference
-    >>> _points(PairedDifference(0.0512, 0.01, 0.0924, 0.02, 4.0, 0.01, 5, 100))
-    '+5.1 [+1.0, +9.2]'
-    """
-    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return points_text(found.mean, found.low, found.high)
 
 
 def _kept(holds: bool) -> str:

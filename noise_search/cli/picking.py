@@ -91,7 +91,7 @@ def _say(outcome: PickOutcome, store: str | None) -> None:
     lines += outcome.notes
     lines.append(f"registered as {outcome.name} version {outcome.version}")
     if outcome.model is not None:
-        lines.append(f"MLflow: version {outcome.version} of the registered model {outcome.model}")
+        lines.append(f"MLflow: card_version {outcome.version} of the registered model {outcome.model}")
     print("\n".join(lines), file=sys.stderr)
 
 
@@ -108,8 +108,10 @@ def _numbers(outcome: PickOutcome) -> str:
 
 
 def _gain(arm: str, found: Mapping[str, float]) -> str:
-    mean, low, high = (f"{100 * found[name]:+.1f}" for name in ("mean", "low", "high"))
-    return f"against {arm.replace('_', ' ')}: robust {mean} [{low}, {high}] points, p {found['p_value']:.3f}"
+    from noise_search.statistics import p_text, points_text
+
+    gain = points_text(found["mean"], found["low"], found["high"])
+    return f"against {arm.replace('_', ' ')}: robust {gain} points, p {p_text(found['p_value'])}"
 
 
 def _score(numbers: Mapping[str, float]) -> str:

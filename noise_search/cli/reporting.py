@@ -12,6 +12,7 @@ from noise_search.cli.show import print_json
 
 _MLFLOW = {
     "sent": "MLflow: in the folder report of the sweep's run",
+    "behind": "MLflow: behind; the next run, pick, confirmation or report of the sweep sends it",
     "busy": "MLflow: not told, for somebody drives the sweep; ask again when that has ended",
 }
 

@@ -18,8 +18,8 @@ from noise_search.policy.evidence import CONFIRMED, SEARCHED
 from noise_search.search.cards import make_card, versions
 from noise_search.search.driver import Reporter
 from noise_search.search.fronts import FrontRow, complete_trials
-from noise_search.search.opening import drain, start_mirror
-from noise_search.search.picking import Picked, notes, picked, trials_then
+from noise_search.search.opening import BEHIND, BUSY, SENT, leave_and_send
+from noise_search.search.picking import Picked, missed, notes, picked, trials_then
 from noise_search.search.registering import card_folder, model_entry, model_key, trained_again, write_model
 from noise_search.search.reporting import Silent
 from noise_search.spec import SweepSpec
@@ -40,7 +40,7 @@ class PickOutcome:
         confirmation: Number of the confirmation that the evidence is from; None for searched.
         version: Under which the card is registered.
         trials_then, trials: Complete trials of the sweep when that confirmation began, and now; both now without one.
-        model: Name of the registered model in MLflow; None where there is none.
+        model: Name of the registered model in MLflow that has this card; None where there is none, or not yet.
         notes: What to know besides.
     """
 
@@ -122,7 +122,7 @@ def _outcome(sweep: SweepRecord, found: Picked, card: Card, record: CardRecord, 
         version=record.version,
         trials_then=trials if then is None else then,
         trials=trials,
-        notes=notes(found),
+        notes=(*notes(found), *missed(found, card.evidence or {})),
     )
 
 
@@ -132,6 +132,11 @@ def _is_tracked(sweep: SweepRecord) -> bool:
 
 
 # --- MLflow's registry of models ---
+
+_NOT_SENT = {
+    BUSY: ("the sweep is running: its model is left out of MLflow's registry; pick again when it has ended",),
+    BEHIND: ("MLflow is behind: the next run, pick, confirmation or report of the sweep registers the model",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +151,15 @@ class _Registration:
 
 def _in_mlflow(own: _Registration, outcome: PickOutcome, reporter: Reporter) -> PickOutcome:
     """Leave the model for the mirror, once, and wait for the mirror."""
-    if own.store.is_driven(own.sweep.id):
-        note = "the sweep is running: its model is left out of MLflow's registry; pick again when it has ended"
-        return replace(outcome, notes=(*outcome.notes, note))
-    with own.store.take_lease(own.sweep.id) as writer:
-        more: tuple[str, ...] = ()
+    more: list[str] = []
+
+    def leave(writer: Writer) -> None:
         if model_key(own.card) not in own.store.outbox_keys(own.sweep.id):
-            more = _leave_model(own, writer, outcome, reporter)
-        drain(start_mirror(own.store, own.sweep.id, own.location))
-    return replace(outcome, model=own.sweep.name, notes=(*outcome.notes, *more))
+            more.extend(_leave_model(own, writer, outcome, reporter))
+
+    came = leave_and_send(own.store, own.sweep.id, own.location, leave)
+    model = own.sweep.name if came == SENT else None
+    return replace(outcome, model=model, notes=(*outcome.notes, *more, *_NOT_SENT.get(came, ())))
 
 
 def _leave_model(own: _Registration, writer: Writer, outcome: PickOutcome, reporter: Reporter) -> tuple[str, ...]:

@@ -15,10 +15,10 @@ from noise_search.reports.contents import Contents, read
 from noise_search.reports.figures import figures_of
 from noise_search.reports.page import page_of, write_files
 from noise_search.search.mirroring import files_entry
-from noise_search.search.opening import drain, start_mirror
-from noise_search.store import Location, Store, open_store
+from noise_search.search.opening import leave_and_send
+from noise_search.store import Location, Store, Writer, open_store
 
-SENT, BUSY, OFF = "sent", "busy", "off"
+OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,9 @@ class Report:
     Args:
         name: Of the sweep.
         path: Where the page lies.
-        mlflow: `sent` where the run of the sweep has it too; `busy` where somebody drives the sweep, whose run gets
-            it when that ends; `off` where the sweep is not tracked.
+        mlflow: `sent` where the run of the sweep has it too; `behind` where MLflow has not taken it yet, which the
+            next run of the sweep, pick, confirmation or report makes up for; `busy` where somebody drives the sweep,
+            whose run gets it when that ends; `off` where the sweep is not tracked, or MLflow's database is gone.
         numbers: What the page says, as plain data.
     """
 
@@ -68,10 +69,9 @@ def _mirrored(store: Store, location: Location, contents: Contents) -> str:
     sweep = contents.sweep
     if not sweep.config["tracking"]["enabled"] or not location.tracking_path.is_file():  # type: ignore[index]
         return OFF
-    if store.is_driven(sweep.id):
-        return BUSY
-    with store.take_lease(sweep.id) as writer:
+
+    def leave(writer: Writer) -> None:
         files = write_files(contents, sweep_files(sweep.name, location)["report"].parent)
         writer.enqueue([files_entry(sweep, "report", files)])
-        drain(start_mirror(store, sweep.id, location))
-    return SENT
+
+    return leave_and_send(store, sweep.id, location, leave)

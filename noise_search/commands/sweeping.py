@@ -135,7 +135,7 @@ def _close(opened: OpenSweep, location: Location, state: str) -> None:
     found = importance_in(opened.store, opened.sweep) if state == "complete" else None
     files: list[tuple[Path, str]] = []
     try:
-        files = _write_files(opened, STORED.get(state, state), found, location)
+        files = _write_files(opened, state, found, location)
     except BaseException:
         state = "failed"
         raise

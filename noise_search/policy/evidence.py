@@ -32,7 +32,8 @@ SCORES = ("clean", "robust", "robust_seen", "robust_unseen", "robust_weights", "
 LEAST_SEEDS = 2
 _ENDS: dict[str, Rule] = {"low": FINITE, "high": FINITE}
 _SCORE = Fields({"mean": number(0, 1), **_ENDS}, ("mean",))
-_GAIN = Fields({"mean": number(-1, 1), **_ENDS, "p_value": number(0, 1)}, ("mean",))
+# Differences of item scores, which go down to -1 / (K - 1) for K classes: of two, from -1 to 1.
+_GAIN = Fields({"mean": number(-2, 2), **_ENDS, "p_value": number(0, 1)}, ("mean",))
 _CONFIDENCE = Value(
     "a number between 0 and 1",
     lambda value: FINITE.holds(value) and 0 < value < 1,

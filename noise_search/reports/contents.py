@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any, cast
 
@@ -14,7 +14,15 @@ from noise_search.search.evidence import NO_NOISE, WINNER, seen_families
 from noise_search.search.fronts import FrontRow, complete_rows
 from noise_search.search.pick import pick_row
 from noise_search.search.progress import progress
-from noise_search.store import FINAL_STATES, Confirmed, MemberRecord, ResultRecord, Store, SweepRecord
+from noise_search.store import (
+    FINAL_STATES,
+    ConfirmationRecord,
+    Confirmed,
+    MemberRecord,
+    ResultRecord,
+    Store,
+    SweepRecord,
+)
 
 Scored = ResultRecord | Confirmed
 PICKS = ("best", "knee")
@@ -158,8 +166,8 @@ def read(store: Store, sweep: SweepRecord, state: str) -> Contents:
         lives=lives,
         searched=_searched(store, sweep, members, picks.get("best")),
         measured=measured,
-        confirmed=None if measured is None else _confirmed(measured),
-        cost=tuple(_cost(store, sweep, measured)),
+        confirmed=None if measured is None else confirmed_gains(measured),
+        cost=tuple(_cost(store, sweep)),
         saved_by_stopping=sum(epochs_of(sweep) - life.reached for life in lives if life.state == "stopped")
         * seeds_of_trials(sweep),
         importance=sweep.importance,
@@ -226,11 +234,16 @@ def _searched(store: Store, sweep: SweepRecord, members: Sequence[MemberRecord],
     return _gains(f"trial {trial.number}", last[trial.id], last[control.id], seen_families(policy))
 
 
-def _confirmed(measured: Measured) -> Gains | None:
-    """Gains of the winner over no noise, on test."""
-    arms = [one for one in measured.arms if not one.diverged]
-    own, control = ([one for one in arms if one.arm == arm] for arm in (WINNER, NO_NOISE))
+def confirmed_gains(measured: Measured) -> Gains | None:
+    """Gains of the winner over no noise, on test; a training that diverged is at chance, as in the evidence."""
+    own, control = ([one for one in measured.arms if one.arm == arm] for arm in (WINNER, NO_NOISE))
+    chance = 1.0 / measured.yard.classes
+    own, control = ([_at_chance(one, chance) if one.diverged else one for one in some] for some in (own, control))
     return _gains(measured.chosen[WINNER], own, control, measured.yard.seen)
+
+
+def _at_chance(one: Confirmed, chance: float) -> Confirmed:
+    return replace(one, cells={kind: [chance] * len(column) for kind, column in one.cells.items()})
 
 
 def _gains(who: str, own: Sequence[Scored], control: Sequence[Scored], seen: frozenset[str]) -> Gains | None:
@@ -251,18 +264,24 @@ def _levels(some: Sequence[Scored], kind: str) -> list[float]:
 # --- cost ---
 
 
-def _cost(store: Store, sweep: SweepRecord, measured: Measured | None) -> Iterable[Part]:
+def _cost(store: Store, sweep: SweepRecord) -> Iterable[Part]:
+    """The sweep, its rivals, and every confirmation: the latest alone would leave out what others cost."""
     yield _of_sweep("sweep", store, sweep)
-    if measured is None:
-        return
-    name = cast(Sequence[Any], measured.record.settings["constants"])[0]
-    if constants := store.find_sweep(str(name)):
-        yield _of_sweep("search among constants", store, constants)
-    whole = len(measured.trainings)
+    confirmations = store.confirmations(sweep.id)
+    rivals = [cast(Sequence[Any], one.settings["constants"]) for one in confirmations]
+    for name in dict.fromkeys(str(name) for name, trials in rivals if trials):
+        if constants := store.find_sweep(name):
+            yield _of_sweep("search among constants", store, constants)
+    for one in confirmations:
+        yield from _of_confirmation(one, store.confirmed(one.id), epochs_of(sweep))
+
+
+def _of_confirmation(record: ConfirmationRecord, trainings: Sequence[Confirmed], epochs: int) -> Iterable[Part]:
+    """Stages of a confirmation, finished or not, that have trained anything."""
     for stage, called in STAGES.items():
-        count = sum(one.stage == stage for one in measured.trainings)
-        seconds = measured.record.seconds * count / whole
-        yield Part(f"confirmation, {called}", count * epochs_of(sweep), None, round(seconds, 1))
+        if count := sum(one.stage == stage for one in trainings):
+            seconds = record.seconds * count / len(trainings)
+            yield Part(f"confirmation {record.number}, {called}", count * epochs, None, round(seconds, 1))
 
 
 def _of_sweep(name: str, store: Store, sweep: SweepRecord) -> Part:

@@ -11,8 +11,10 @@ from typing import Any
 from noise_search.noises import NOISES
 from noise_search.policy import Policy, policy_from_list
 from noise_search.reports.contents import STEPS, Contents, Gains, Life
-from noise_search.search.evidence import NO_NOISE, WINNER, ArmMeans, arm_means
+from noise_search.search.arm_scores import Interval, arm_scores
+from noise_search.search.evidence import NO_NOISE, WINNER, by_arm
 from noise_search.search.fronts import FrontRow
+from noise_search.search.pick import by_trial
 
 Figure = dict[str, Any]
 
@@ -46,19 +48,11 @@ def front(contents: Contents) -> Figure | None:
     for kind, (name, symbol, colour) in CONTROLS.items():
         own = [row for row in rows if row.control is not None and row.control.startswith(kind)]
         data.append(_points(name, own, colour, symbol=symbol, size=11))
-    for rule, row in merged(contents.picks).items():
+    for rule, row in by_trial(contents.picks).items():
         symbol, size = MARKS[rule]
         data.append(_points(rule, [row], ORANGE, symbol=symbol, size=size))
     layout = _layout("clean, above chance", "robust, above chance", height=470)
     return {"data": [line for line in data if line["x"]], "layout": layout}
-
-
-def merged(picks: Mapping[str, FrontRow]) -> dict[str, FrontRow]:
-    """Picks by their rules: one entry where two pick the same trial."""
-    by_trial: dict[int | None, tuple[list[str], FrontRow]] = {}
-    for rule, row in picks.items():
-        by_trial.setdefault(row.trial, ([], row))[0].append(rule)
-    return {" and ".join(rules): row for rules, row in by_trial.values()}
 
 
 def _points(
@@ -78,10 +72,11 @@ def _points(
 
 
 def arms(contents: Contents) -> Figure | None:
-    """Clean against robust accuracy above chance on test: the mean of every arm with its intervals."""
+    """Clean against robust accuracy above chance on test, as published: the mean of every arm with its intervals."""
     if contents.measured is None:
         return None
-    means = arm_means(contents.measured.arms, contents.measured.yard)
+    own, yard = by_arm(contents.measured.arms), contents.measured.yard
+    means = {name: arm_scores(trainings, yard) for name, trainings in own.items()}
     others = [name for name in means if name not in ARMS]
     looks = ARMS | {
         name: (OTHERS[k % len(OTHERS)], SYMBOLS[k // len(OTHERS) % len(SYMBOLS)]) for k, name in enumerate(others)
@@ -92,11 +87,11 @@ def arms(contents: Contents) -> Figure | None:
     return {"data": data, "layout": layout}
 
 
-def _arm(name: str, means: ArmMeans, colour: str, symbol: str) -> dict[str, Any]:
+def _arm(name: str, means: Mapping[str, Interval], colour: str, symbol: str) -> dict[str, Any]:
     def bars(low: float, mean: float, high: float) -> dict[str, Any]:
         return {"type": "data", "symmetric": False, "array": [high - mean], "arrayminus": [mean - low], "thickness": 1}
 
-    clean, robust = means.clean, means.robust
+    clean, robust = means["clean"], means["robust"]
     said = [f"[{one.low:.3f}, {one.high:.3f}]" for one in (clean, robust)]
     return {
         "type": "scatter",
@@ -148,7 +143,9 @@ def _bars_of_differences(names: Sequence[str], found: Sequence[Any], colour: str
 
 def drawn_policies(contents: Contents) -> dict[str, Policy]:
     """Policies whose schedules are drawn, by what they are: the picks and the confirmed winner."""
-    found = {f"{rule}: trial {row.trial}": policy_from_list(row.policy) for rule, row in merged(contents.picks).items()}
+    found = {
+        f"{rule}: trial {row.trial}": policy_from_list(row.policy) for rule, row in by_trial(contents.picks).items()
+    }
     if contents.measured is not None:
         found[f"confirmed winner: {contents.measured.chosen[WINNER]}"] = contents.measured.winner
     return found

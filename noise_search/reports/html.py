@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from noise_search.statistics import PairedDifference
+from noise_search.statistics import PairedDifference, points_text
 
 # What ends a script, or begins a comment in it, within data.
 _OF_SCRIPTS = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -89,7 +89,4 @@ def points(found: PairedDifference) -> str:
     >>> points(PairedDifference(0.0512, -0.01, 0.0924, 0.02, 4.0, 0.01, 5, 100))
     '+5.1 [−1.0, +9.2]'
     """  # noqa: RUF002  # a minus sign, as it is printed
-    mean, low, high = (
-        f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in (found.mean, found.low, found.high)
-    )
-    return f"{mean} [{low}, {high}]"
+    return points_text(found.mean, found.low, found.high).replace("-", "\N{MINUS SIGN}")

@@ -20,6 +20,7 @@ _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inl
 _STATES = {
     "running": "The sweep is running: this is how it stood when the page was written.",
     "interrupted": "The sweep was interrupted and can go on; this is what there is of it.",
+    "out_of_time": "The sweep used up its budget.minutes and can go on with more; this is what there is of it.",
     "failed": "The sweep failed; this is what there is of it.",
 }
 
@@ -73,7 +74,7 @@ def standing(contents: Contents) -> str:
         else f", the best score {numbers['best']['score']:.3f} (trial {numbers['best']['trial']})"
     )
     counts = ", ".join(f"{count} {state}" for state, count in numbers["trials"].items() if count) or "none yet"
-    return f"{contents.state}; of {sweep.budget_trials} trials {counts}{best}."
+    return f"{contents.state.replace('_', ' ')}; of {sweep.budget_trials} trials {counts}{best}."
 
 
 def _warning(contents: Contents) -> str:

@@ -13,7 +13,7 @@ import noise_search
 from noise_search.corruptions.suites import uncalibrated
 from noise_search.policy import policy_to_list
 from noise_search.policy.words import policy_text
-from noise_search.reports.contents import Contents, Life, ended_early, seeds_of_trials
+from noise_search.reports.contents import Contents, Life, Part, ended_early, seeds_of_trials
 from noise_search.reports.figures import drawn_policies
 from noise_search.reports.html import command, drawing, folded, pairs, paragraph, points, table
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Comparison
@@ -85,8 +85,8 @@ def _rates(found: RateCheck) -> Iterator[str]:
     """Whether noise only took the place of tuning the learning rate."""
     what = "stays behind the winner" if found.holds else "may come up to the winner"
     yield paragraph(
-        f"Other learning rates, on validation with the seeds of stage 1: {found.best} {what}, which is "
-        f"{points(found.difference)} points more robust."
+        f"Other learning rates, on validation with the seeds of stage 1: {found.best} {what}; the winner minus it: "
+        f"{points(found.difference)} points of robust accuracy."
     )
     yield table(
         [{"arm": arm} | {key: f"{value:.3f}" for key, value in means.items()} for arm, means in found.means.items()]
@@ -141,7 +141,8 @@ def robustness(contents: Contents, drawn: Drawn) -> Iterator[str]:
             "gains-searched",
             f"Searched: {contents.searched.who} minus no noise, on validation, points of accuracy by severity",
         )
-        yield paragraph("One training of each, optimistic; these kinds steered the search.", kind="note")
+        seeds = _count(seeds_of_trials(contents.sweep), "seed")
+        yield paragraph(f"Means of {seeds}, optimistic; these kinds steered the search.", kind="note")
     else:
         yield paragraph("No complete trial and control without noise to compare yet.")
     if "gains-confirmed" in drawn:
@@ -229,30 +230,7 @@ def cost(contents: Contents, drawn: Drawn) -> Iterator[str]:
         yield paragraph("Nothing has been trained yet.")
         return
     yield drawing("cost", "Epochs of single trainings by part")
-    epochs, seconds = (
-        sum(values) for values in zip(*((one.epochs, one.seconds) for one in contents.cost), strict=True)
-    )
-    yield table(
-        [
-            {
-                "part": one.name,
-                "epochs": f"{one.epochs:,}",
-                "share": _share(one.epochs, epochs),
-                "samples scored": "not counted" if one.samples is None else f"{one.samples:,}",
-                "seconds": f"{one.seconds:,.1f}",
-            }
-            for one in contents.cost
-        ]
-        + [
-            {
-                "part": "all",
-                "epochs": f"{epochs:,}",
-                "share": "100 %",
-                "samples scored": "",
-                "seconds": f"{seconds:,.1f}",
-            }
-        ]
-    )
+    yield table(_parts(contents.cost))
     saved = contents.numbers["epochs_saved"]
     yield paragraph(
         f"Saved: {contents.saved_by_stopping:,} epochs by stopping trials early, {saved:,} by taking them from the "
@@ -260,6 +238,22 @@ def cost(contents: Contents, drawn: Drawn) -> Iterator[str]:
         "which is shared out by epochs.",
         kind="note",
     )
+
+
+def _parts(cost: Sequence[Part]) -> list[dict[str, str]]:
+    """What each part cost, and all of them."""
+    epochs, seconds = sum(one.epochs for one in cost), sum(one.seconds for one in cost)
+    return [*(_part(one, epochs) for one in cost), _part(Part("all", epochs, None, seconds), epochs, samples="")]
+
+
+def _part(one: Part, epochs: int, *, samples: str = "not counted") -> dict[str, str]:
+    return {
+        "part": one.name,
+        "epochs": f"{one.epochs:,}",
+        "share": _share(one.epochs, epochs),
+        "samples scored": samples if one.samples is None else f"{one.samples:,}",
+        "seconds": f"{one.seconds:,.1f}",
+    }
 
 
 def _share(part: int, whole: int) -> str:

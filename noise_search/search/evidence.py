@@ -94,21 +94,6 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class ArmMeans:
-    """Mean item scores of an arm, with intervals over seeds and samples: differences to nothing at all.
-
-    Intervals of two arms can overlap by far where that of their difference leaves out 0: arms share seeds and samples.
-
-    Args:
-        clean: On clean inputs.
-        robust: On all families of the held-out suite.
-    """
-
-    clean: PairedDifference
-    robust: PairedDifference
-
-
-@dataclass(frozen=True, slots=True)
 class ItemScores:
     """Item scores of an arm: robust (seeds, families, items), clean (seeds, items)."""
 
@@ -162,15 +147,6 @@ def evidence(trainings: Sequence[Confirmed], yard: Yard) -> Evidence:
         scheduling=None if best is None else paired_difference(arms[WINNER].over_families() - best.over_families()),
         scheduling_against=against,
     )
-
-
-def arm_means(trainings: Sequence[Confirmed], yard: Yard) -> dict[str, ArmMeans]:
-    """Mean scores of every arm; for the arguments see `evidence`."""
-    arms = {name: item_scores(own, yard) for name, own in by_arm(trainings).items()}
-    return {
-        name: ArmMeans(paired_difference(arm.clean), paired_difference(arm.over_families()))
-        for name, arm in arms.items()
-    }
 
 
 def by_arm(trainings: Sequence[Confirmed]) -> dict[str, list[Confirmed]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from noise_search.training.threads import cpu_threads
 _log = logging.getLogger(__name__)
 MIRROR_SECONDS = 120.0  # how long a sweep that ends waits for its mirror
 FAILING_MIRROR_SECONDS = 5.0
+SENT, BEHIND, BUSY = "sent", "behind", "busy"  # what became of messages that were left
 LARGEST_GP_SPACE = 20  # parameters
 
 
@@ -181,13 +182,39 @@ def unmirrored(store: Store, sweep_id: int) -> list[MemberRecord]:
     return [m for m in store.members(sweep_id) if m.state in FINAL_STATES and member_name(m) not in keys]
 
 
-def drain(mirror: Mirror | None) -> None:
-    """Wait for the mirror, but not for one that fails already: the next run of the sweep catches up."""
+def drain(mirror: Mirror | None) -> bool:
+    """Wait for the mirror, but not for one that fails already, and say whether it has sent everything.
+
+    The next run of the sweep catches up.
+    """
     if mirror is None:
-        return
+        return True
     seconds = MIRROR_SECONDS if mirror.error is None else FAILING_MIRROR_SECONDS
-    if not mirror.close(seconds):
+    sent = mirror.close(seconds)
+    if not sent:
         _log.warning("MLflow is %d messages behind (%s); the next run catches up", mirror.lag, mirror.error)
+    return sent
+
+
+def leave_and_send(store: Store, sweep_id: int, location: Location, leave: Callable[[Writer], None]) -> str:
+    """Leave messages for the mirror of a sweep that nobody drives, and wait until they are sent.
+
+    Args:
+        store: Open.
+        sweep_id: Whose messages.
+        location: Of the store.
+        leave: Leaves them; not called where somebody drives the sweep.
+
+    Returns:
+        `SENT`; `BEHIND`: MLflow has not taken them in time, and whoever sends next will; `BUSY`: somebody drives it.
+    """
+    try:
+        writer = store.take_lease(sweep_id)
+    except CallerError:  # asking first whether it is free would leave a moment for another to take it
+        return BUSY
+    with writer:
+        leave(writer)
+        return SENT if drain(start_mirror(store, sweep_id, location)) else BEHIND
 
 
 def _study(store: Store, sweep: SweepRecord, plan: Plan) -> Study:

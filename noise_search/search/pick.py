@@ -75,6 +75,14 @@ def pick_row(rows: Sequence[FrontRow], rule: str) -> FrontRow:
     return _CHOOSE[read.name](front, read.bound)
 
 
+def by_trial(picks: Mapping[str, FrontRow], *, joined: str = " and ") -> dict[str, FrontRow]:
+    """Picks by what they are called: one entry where several are the same trial, whose words are joined."""
+    found: dict[int | None, tuple[list[str], FrontRow]] = {}
+    for words, row in picks.items():
+        found.setdefault(row.trial, ([], row))[0].append(words)
+    return {joined.join(words): row for words, row in found.values()}
+
+
 def contenders(store: Store, sweep_id: int, rule: str) -> list[FrontRow]:
     """Rows among whose front a confirmation by `rule` finds its winner: of `trial=N` it alone, as if on the front.
 

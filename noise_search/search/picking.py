@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from noise_search.search.confirmed import finished_confirmations, winner_of
 from noise_search.search.fronts import FrontRow, complete_rows
@@ -67,4 +67,22 @@ def notes(found: Picked) -> tuple[str, ...]:
         return (f"trial {row.trial} is over a limit of the objective: {row.over_constraint}",)
     if not row.on_front:
         return (f"trial {row.trial} is not on the front: another is as good or better in both clean and robust",)
+    return ()
+
+
+def missed(found: Picked, evidence: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to know of a confirmed trial whose measured accuracies miss the bound that its searched ones met.
+
+    Args:
+        found: By `min-clean=X` or `max-drop=X`; of other rules there is no bound to miss.
+        evidence: Of its card.
+    """
+    rule = rule_named(found.rule)
+    if found.confirmation is None or rule.name not in ("min-clean", "max-drop"):
+        return ()
+    clean, robust = (evidence["arms"]["winner"][name]["mean"] for name in ("clean", "robust"))
+    if rule.name == "min-clean" and clean < rule.bound:
+        return (f"{found.rule}: met as searched, but measured clean is {clean:.4f}",)
+    if rule.name == "max-drop" and clean - robust > rule.bound:
+        return (f"{found.rule}: met as searched, but measured clean minus robust is {clean - robust:.4f}",)
     return ()

@@ -51,6 +51,8 @@ def test_a_confirmed_pick_shows_what_was_measured(ns: Run, tmp_path: Path) -> No
     assert errors[0].endswith("(confirmed on test, suite digits_held_out, 2 seeds, confirmation 1)")
     gain = outcome.evidence.over("no noise").robust
     assert errors[1].startswith(f"against no noise: robust {100 * gain.mean:+.1f} [")
+    p_value = outcome.evidence.over("no noise").p_adjusted
+    assert errors[1].endswith(f"points, p {f'{p_value:.3f}' if p_value >= 0.0005 else '<0.001'}")
     rival = outcome.evidence.over("best constant").robust
     assert errors[2].startswith(f"against best constant: robust {100 * rival.mean:+.1f} [")
     assert errors[3:] == [f"registered as {NAME} version 1"]

@@ -19,6 +19,7 @@ from noise_search.errors import CallerError
 from noise_search.metrics import above_chance, accuracy
 from noise_search.models import build_model
 from noise_search.policy import load_card
+from noise_search.search import opening
 from noise_search.store import locate, open_store
 from noise_search.tracking.mirror import Mirror
 from noise_search.training import load_dataset
@@ -206,6 +207,21 @@ def test_a_pick_that_was_killed_before_or_after_the_model_was_left_is_completed_
         assert [one.key for one in store.unsent(store.sweep(NAME).id)] == ["card 1"]
     pick(NAME, store=tracked, reporter=Quitter(epochs=1))
     assert client(tracked).get_model_version_by_alias(NAME, "tuned").tags["noise_search.rule"] == "best"
+
+
+@pytest.mark.slow
+def test_where_mlflow_does_not_take_the_model_it_is_said_to_be_behind(
+    tracked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Mirror, "start", _dies)
+        with pytest.raises(KeyboardInterrupt):
+            pick(NAME, store=tracked)
+    locate(tracked).tracking_path.write_bytes(b"no database")
+    monkeypatch.setattr(opening, "MIRROR_SECONDS", 2.0)
+    outcome = pick(NAME, store=tracked)
+    assert outcome.model is None
+    assert outcome.notes[-1].startswith("MLflow is behind: the next run, pick, confirmation or report")
 
 
 def _dies(_: object) -> None:

@@ -14,6 +14,7 @@ from sweep_examples import NAME, contents, drive, finished_store, put_tracking_d
 import noise_search
 from noise_search.commands import confirm, report
 from noise_search.errors import CallerError
+from noise_search.search import opening
 from noise_search.search.mirroring import files_entry
 from noise_search.store import locate, open_store
 
@@ -38,6 +39,16 @@ def test_a_sweep_leaves_the_page_that_is_written_when_one_is_asked_for(tmp_path:
     report(NAME, output=tmp_path / "page.html", store=finished_store())
     own = finished_store() / "sweeps" / NAME / "report" / "report.html"
     assert (tmp_path / "page.html").read_bytes() == own.read_bytes()
+
+
+def test_a_sweep_that_is_out_of_time_leaves_the_page_that_is_written_when_one_is_asked_for(tmp_path: Path) -> None:
+    few = ("budget.trials=2", "controls.constants=0", "controls.random=0")
+    drive(tmp_path / "store", *few)
+    assert drive(tmp_path / "store", *few[1:], "budget.trials=3", "budget.minutes=1e-9").state == "out_of_time"
+    written = report(NAME, output=tmp_path / "page.html", store=tmp_path / "store")
+    own = tmp_path / "store" / "sweeps" / NAME / "report" / "report.html"
+    assert written.numbers["state"] == "out_of_time"
+    assert written.path.read_bytes() == own.read_bytes()
 
 
 def test_mistakes_are_told_before_anything_is_written(tmp_path: Path) -> None:
@@ -80,6 +91,38 @@ def test_files_are_sent_again_when_they_say_something_else(tmp_path: Path) -> No
                 waiting = store.unsent(sweep.id)
                 assert [record.key for record in waiting] == (["report"] if sent else [])
                 store.mark_sent([record.id for record in waiting])
+
+
+def tracked_without_a_mirror(folder: Path) -> Path:
+    """Store with the tiny sweep, as if tracked, whose MLflow database is no database."""
+    shutil.copytree(finished_store(), folder)
+    with open_store(locate(folder), create=False) as store:
+        sweep = store.sweep(NAME)
+        with store.take_lease(sweep.id) as writer:
+            tracking = {**sweep.config["tracking"], "enabled": True}  # type: ignore[dict-item]
+            writer.update_sweep(config={**sweep.config, "tracking": tracking})
+    locate(folder).tracking_path.write_bytes(b"no database")
+    return folder
+
+
+def test_where_mlflow_does_not_take_the_page_it_is_said_to_be_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tracked_without_a_mirror(tmp_path / "store")
+    monkeypatch.setattr(opening, "MIRROR_SECONDS", 2.0)
+    written = report(NAME, output=tmp_path / "page.html", store=folder)
+    assert written.mlflow == "behind"
+    with open_store(locate(folder), create=False) as store:
+        assert [one.key for one in store.unsent(store.sweep(NAME).id)] == ["report"]
+
+
+def test_while_somebody_drives_the_sweep_its_page_is_written_and_mlflow_not_told(tmp_path: Path) -> None:
+    folder = tracked_without_a_mirror(tmp_path / "store")
+    with open_store(locate(folder), create=False) as store:
+        sweep = store.sweep(NAME)
+        with store.take_lease(sweep.id):
+            assert report(NAME, output=tmp_path / "page.html", store=folder).mlflow == "busy"
+        assert store.unsent(sweep.id) == []
 
 
 @pytest.mark.slow

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
+import torch
 from confirm_examples import confirmed_store
 from report_examples import confirmed, contents_in, searched
-from sweep_examples import BUDGET, drive, record, spec
+from sweep_examples import BUDGET, NAME, drive, finished_store, record, spec
 
 from noise_search.commands import front, status
+from noise_search.metrics import packed
 from noise_search.policy import Policy, Term
-from noise_search.reports.contents import shape_of
+from noise_search.reports.contents import confirmed_gains, shape_of
 from noise_search.schedules import Gate, Schedule
+from noise_search.search.evidence import NO_NOISE, WINNER
+from noise_search.store import Confirmed, add_confirmed, begin_confirmation, locate, open_store
 
 RISING = Schedule("linear", (("a", 0.0), ("b", 1.0), ("start", 0.0), ("stop", 1.0)))
 FALLING = Schedule("linear", (("a", 1.0), ("b", 0.0), ("start", 0.0), ("stop", 1.0)))
@@ -67,6 +74,20 @@ def test_the_numbers_of_a_page_are_plain_data_and_those_of_the_other_commands() 
     assert numbers["evidence"]["clean"]["difference"]["mean"] == outcome.evidence.clean.difference.mean
 
 
+def test_trainings_that_diverged_are_at_chance_in_the_gains_as_in_the_evidence() -> None:
+    found = confirmed().measured
+    assert found is not None
+    lost = replace(found, arms=tuple(replace(one, diverged=one.arm == WINNER) for one in found.arms))
+    said = confirmed_gains(lost)
+    assert said is not None
+    control = [one for one in found.arms if one.arm == NO_NOISE]
+    for kind, gains in said.by_kind.items():
+        expected = [
+            1 / found.yard.classes - fmean(column) for column in zip(*(one.cells[kind] for one in control), strict=True)
+        ]
+        assert gains == pytest.approx(expected)
+
+
 def test_what_was_trained_is_counted_by_part() -> None:
     folder, _ = confirmed_store()
     found = confirmed()
@@ -74,10 +95,33 @@ def test_what_was_trained_is_counted_by_part() -> None:
     epochs, parts = spec().train.epochs, {part.name: part for part in found.cost}
     assert parts["sweep"].epochs == epochs * (BUDGET + 3)  # controls too
     assert parts["search among constants"].epochs == epochs * (2 + 1)
-    stages = [parts[f"confirmation, stage {number}"] for number in (1, 2)]
+    stages = [parts[f"confirmation 1, stage {number}"] for number in (1, 2)]
     assert sum(part.epochs for part in stages) == epochs * len(found.measured.trainings)
     assert sum(part.seconds for part in stages) == pytest.approx(found.measured.record.seconds, abs=0.11)
     assert parts["sweep"].seconds == pytest.approx(record(folder).seconds, abs=0.06)
+
+
+def test_the_cost_has_every_confirmation_and_no_rivals_where_none_were_searched(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    drive(tmp_path, "budget.trials=2", f"name={NAME}-constant")  # another sweep that happens to have that name
+    with open_store(locate(tmp_path), create=False) as store:
+        sweep = store.sweep(NAME)
+        with store.take_lease(sweep.id) as writer:
+            for rule, trained in (("best", 2), ("knee", 1)):
+                record = begin_confirmation(writer, {"constants": [f"{NAME}-constant", 0], "rule": rule})
+                found = [training("choose", seed) for seed in range(trained)]
+                add_confirmed(writer, record.id, found, [], seconds=1.5)
+    epochs = spec().train.epochs
+    parts = {part.name: part.epochs for part in contents_in(tmp_path).cost}
+    assert parts == {
+        "sweep": epochs * (BUDGET + 3),
+        "confirmation 1, stage 1": 2 * epochs,
+        "confirmation 2, stage 1": epochs,
+    }
+
+
+def training(stage: str, seed: int) -> Confirmed:
+    return Confirmed(stage, "trial 0", seed, [], {}, {}, packed(torch.zeros(1, dtype=torch.bool)), {}, diverged=False)
 
 
 def test_what_stopping_saved_is_what_stopped_trials_had_left(tmp_path: Path) -> None:

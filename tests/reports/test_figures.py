@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+from confirm_examples import confirmed_store
 from report_examples import IMPORTANCE, LIVES, confirmed, nothing, searched
 
 from noise_search.noises import NOISES
@@ -24,13 +25,15 @@ from noise_search.reports.figures import (
     gains,
     gains_confirmed,
     importance,
-    merged,
     schedules,
     survival,
 )
 from noise_search.schedules import Schedule
+from noise_search.search.cards import CARD_ARMS
+from noise_search.search.cards import confirmed as card_evidence
 from noise_search.search.evidence import NO_NOISE, WINNER
 from noise_search.search.fronts import FrontRow
+from noise_search.store import locate, open_store
 
 LATE = Policy(
     (
@@ -82,23 +85,20 @@ def test_points_stand_at_clean_and_robust_by_what_they_are() -> None:
     assert x == sorted(x)
 
 
-def test_two_rules_that_pick_the_same_trial_are_one_mark() -> None:
-    assert list(merged({"best": row(4), "knee": row(4)})) == ["best and knee"]
-    assert {rule: one.trial for rule, one in merged({"best": row(4), "knee": row(5)}).items()} == {"best": 4, "knee": 5}
-
-
-def test_arms_stand_at_their_means_with_intervals_in_both_directions() -> None:
+def test_arms_stand_where_their_card_has_them_with_intervals_in_both_directions() -> None:
     found = confirmed()
     assert found.measured is not None
     figure = lines(arms(found))
     assert figure.keys() == found.measured.evidence.means.keys()
-    winner, no_noise = figure[WINNER], figure[NO_NOISE]
-    gap = found.measured.evidence.over(NO_NOISE)
-    assert winner["y"][0] - no_noise["y"][0] == pytest.approx(gap.robust.mean)
-    assert winner["x"][0] - no_noise["x"][0] == pytest.approx(gap.clean.mean)
-    for bar in ("error_x", "error_y"):
-        assert winner[bar]["array"][0] == pytest.approx(winner[bar]["arrayminus"][0])  # t intervals are symmetric
-        assert winner[bar]["array"][0] > 0
+    with open_store(locate(confirmed_store()[0]), create=False) as store:
+        card = card_evidence(store, found.measured.record, 1)["arms"]
+    for name, trace in figure.items():
+        for axis, score in (("x", "clean"), ("y", "robust")):
+            said, bars = card[CARD_ARMS[name]][score], trace[f"error_{axis}"]
+            mean = trace[axis][0]
+            shown = (mean, mean + bars["array"][0], mean - bars["arrayminus"][0])
+            assert shown == pytest.approx((said["mean"], said["high"], said["low"]), abs=1e-6)
+            assert mean == pytest.approx(found.measured.evidence.means[name][score])
 
 
 def test_differences_are_those_of_the_evidence_in_points() -> None:

@@ -91,7 +91,16 @@ def test_every_figure_has_its_place_and_its_data(case: str) -> None:
     assert len(set(found.ids)) == len(found.ids)
 
 
-@pytest.mark.parametrize(("state", "words"), [("running", "The sweep is running"), ("interrupted", "can go on")])
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("running", "The sweep is running"),
+        ("interrupted", "The sweep was interrupted"),
+        ("out_of_time", "The sweep used up its budget.minutes"),
+        ("out_of_time", "<p>out of time; of"),
+        ("failed", "The sweep failed"),
+    ],
+)
 def test_a_sweep_that_has_not_ended_is_said_not_to(state: str, words: str) -> None:
     assert words in page(replace(searched(), state=state))[0]
     assert words not in page(searched())[0]

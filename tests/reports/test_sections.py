@@ -9,7 +9,7 @@ from html import unescape
 import pytest
 from report_examples import HOSTILE, IMPORTANCE, LIVES, TITLES, confirmed, nothing, searched
 
-from noise_search.reports.contents import Contents
+from noise_search.reports.contents import Contents, Part
 from noise_search.reports.figures import figures_of
 from noise_search.reports.html import points
 from noise_search.reports.sections import SECTIONS, findings
@@ -27,9 +27,36 @@ def test_the_sections_are_these_in_this_order() -> None:
     assert list(SECTIONS) == TITLES
 
 
+NOTHING = {
+    "Front": "No trial or control is complete yet",
+    "What was confirmed": "Nothing is confirmed",
+    "Schedules": "There is no front yet",
+    "Robustness": "Nothing is confirmed on held-out kinds",
+    "Survival": "No trial has been asked for yet",
+    "Importance": "Not known",
+    "Overuse": "No trial's noise was called overused",
+    "Cost": "Nothing has been trained yet",
+    "How it was made": "not begun",
+}
+
+
 @pytest.mark.parametrize("title", TITLES)
 def test_a_section_with_nothing_to_show_says_so_in_a_sentence(title: str) -> None:
-    assert re.search(r"[A-Za-z].*[.:]|sweep", said(nothing(), title))
+    assert NOTHING[title] in said(nothing(), title)
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "Means of 1 seed,"), (3, "Means of 3 seeds,")])
+def test_searched_gains_say_of_how_many_seeds_they_are_means(seeds: int, words: str) -> None:
+    sweep = searched().sweep
+    more = replace(searched(), sweep=replace(sweep, identity={**sweep.identity, "budget.seeds": seeds}))
+    assert words in said(more, "Robustness")
+
+
+def test_the_cost_is_a_row_for_each_part_and_one_for_all() -> None:
+    cost = (Part("sweep", 300, 1200, 4.5), Part("confirmation, stage 1", 100, None, 1.25))
+    text = " ".join(said(replace(nothing(), cost=cost), "Cost").split())
+    for row in ("sweep 300 75 % 1,200 4.5", "confirmation, stage 1 100 25 % not counted 1.2", "all 400 100 % 5.8"):
+        assert row in text
 
 
 def test_where_nothing_is_confirmed_it_is_said_with_the_command_that_does() -> None:
@@ -64,7 +91,7 @@ def test_learning_rates_are_a_table_and_a_sentence_where_they_were_checked() -> 
     for arm, means in rates.means.items():
         assert arm in text
         assert f"{means['robust']:.3f}" in text
-    assert f"{points(rates.difference)} points more robust" in text
+    assert f"the winner minus it: {points(rates.difference)} points of robust accuracy" in text
     without = replace(found, measured=replace(found.measured, learning_rates=None))
     assert "learning rates" not in said(without, "What was confirmed")
 

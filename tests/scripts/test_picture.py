@@ -8,6 +8,8 @@ from pathlib import Path
 from PIL import Image
 from sweep_examples import NAME, contents, finished_store
 
+from noise_search.commands import cards
+
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 LARGEST_BYTES = 150_000  # of a picture that a README loads
 
@@ -20,7 +22,7 @@ def picture(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_sweep_is_drawn_on_white_and_the_same_again_while_its_store_is_left_alone(tmp_path: Path) -> None:
-    store, before = finished_store(), contents(finished_store())
+    store, before, registered = finished_store(), contents(finished_store()), cards(store=finished_store())
     for name in ("one.png", "again.png"):
         drawn = picture(NAME, "--store", str(store), "-o", str(tmp_path / "images" / name))
         assert (drawn.returncode, drawn.stderr) == (0, "")
@@ -32,6 +34,7 @@ def test_a_sweep_is_drawn_on_white_and_the_same_again_while_its_store_is_left_al
         assert pixels.getpixel((0, 0)) == (255, 255, 255)
         assert len(pixels.getcolors(maxcolors=1 << 20) or []) > 50  # lines, marks and words in several colours
     assert contents(store) == before
+    assert cards(store=store) == registered
 
 
 def test_an_unknown_sweep_is_a_mistake_in_one_line_and_draws_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from noise_search.corruptions import CORRUPTIONS
-from noise_search.metrics import counts_packed, packed, unpacked
+from noise_search.metrics import counts_packed, packed
 from noise_search.noises import NOISES
 from noise_search.policy import Policy, Term
 from noise_search.search.evidence import (
@@ -19,7 +19,6 @@ from noise_search.search.evidence import (
     RANDOM,
     WINNER,
     Yard,
-    arm_means,
     evidence,
     seen_families,
 )
@@ -129,20 +128,3 @@ def test_every_family_that_can_be_seen_is_one_of_corruptions() -> None:
     found = seen_families(Policy(tuple(Term("inputs", name, 0.1) for name in NOISES["inputs"])))
     assert found == {"noise", "occlusion"}
     assert found <= {kind.family for kind in CORRUPTIONS.values()}
-
-
-def test_the_mean_of_an_arm_has_the_interval_of_its_item_scores() -> None:
-    found = trainings(winner=0.8, no_noise=0.6, random_1=0.5, random_2=0.7)
-    said = arm_means(found, YARD)
-    assert said.keys() == {WINNER, NO_NOISE, RANDOM}
-    expected = paired_difference(item_scores(found, WINNER, list(CELLS)))
-    assert (said[WINNER].robust.mean, said[WINNER].robust.high) == pytest.approx((expected.mean, expected.high))
-    both = (item_scores(found, "random 1", list(CELLS)) + item_scores(found, "random 2", list(CELLS))) / 2
-    assert said[RANDOM].robust.low == pytest.approx(paired_difference(both).low)
-    right = np.array(
-        [
-            [unpacked(one.correct)[:SAMPLES] for one in found if one.arm == WINNER and one.seed == seed]
-            for seed in sorted(SEEDS)
-        ]
-    )
-    assert said[WINNER].clean.mean == pytest.approx((right.mean() - 1 / CLASSES) / (1 - 1 / CLASSES))

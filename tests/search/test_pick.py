@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from noise_search.errors import CallerError
 from noise_search.search.fronts import FrontRow, pareto
-from noise_search.search.pick import pick_row, rule_named
+from noise_search.search.pick import by_trial, pick_row, rule_named
 
 GAUSSIAN: list[dict[str, object]] = [
     {"site": "inputs", "noise": "gaussian", "magnitude": 0.2, "fraction": 1.0, "level": "fixed",
@@ -144,3 +144,12 @@ def test_a_bound_that_is_none_is_refused_by_the_name_of_its_rule(rule: str) -> N
 @pytest.mark.parametrize(("one", "other"), [("min-clean=0.9", "min-clean=.90"), ("trial=7", "trial=07")])
 def test_one_rule_in_two_spellings_is_one_rule(one: str, other: str) -> None:
     assert rule_named(one) == rule_named(other)
+
+
+def test_two_rules_that_pick_the_same_trial_are_one_entry() -> None:
+    four, five = row(4, 0.9, 0.5), row(5, 0.8, 0.6)
+    assert by_trial({"best": four, "knee": four}) == {"best and knee": four}
+    assert by_trial({"best": four, "knee": five, "most robust": four}, joined=", ") == {
+        "best, most robust": four,
+        "knee": five,
+    }

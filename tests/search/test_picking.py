@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sweep_examples import NAME, finished_store
 from noise_search.commands import confirm
 from noise_search.search.fronts import FrontRow, complete_rows
 from noise_search.search.pick import pick_row
-from noise_search.search.picking import Picked, notes, picked
+from noise_search.search.picking import Picked, missed, notes, picked
 from noise_search.store import locate, open_store
 
 
@@ -82,3 +83,20 @@ def test_a_trial_that_is_beaten_or_over_a_limit_is_said_to_be() -> None:
     assert notes(Picked(row, "best", None)) == ()
     assert "trial 4 is not on the front" in notes(Picked(off, "trial=4", None))[0]
     assert notes(Picked(over, "trial=4", None)) == ("trial 4 is over a limit of the objective: clean_drop by 0.013",)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("min-clean=0.8", ()),
+        ("min-clean=0.81", ("min-clean=0.81: met as searched, but measured clean is 0.8000",)),
+        ("max-drop=0.31", ()),
+        ("max-drop=0.2", ("max-drop=0.2: met as searched, but measured clean minus robust is 0.3000",)),
+        ("best", ()),
+    ],
+)
+def test_a_bound_that_measured_numbers_miss_is_said_to_be_missed(rule: str, said: tuple[str, ...]) -> None:
+    one = found(confirmed_store()[0], "best")
+    evidence = {"arms": {"winner": {"clean": {"mean": 0.8}, "robust": {"mean": 0.5}}}}
+    assert missed(replace(one, rule=rule), evidence) == said
+    assert missed(Picked(one.row, rule, None), evidence) == ()
