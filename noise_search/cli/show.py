@@ -76,7 +76,7 @@ def print_outcome(outcome: SweepOutcome, overrides: Sequence[str] = ()) -> None:
     _print_rest(outcome)
     if outcome.picked is not None:
         store = shlex.quote(str(outcome.location.folder))
-        print(f"next:   {program('noise-search')} pick {outcome.name} --rule knee --store {store} -o card.yaml")
+        print(f"next:   {program('noise-search')} confirm {outcome.name} --store {store}")
 
 
 def _made_with(overrides: Sequence[str]) -> str:
@@ -240,7 +240,7 @@ def print_more(found: dict[str, Any]) -> None:
         print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
     for one in found["confirmations"]:
         print(_confirmation_text(one))
-    if found["lead"] is not None:
+    if found["lead"] is not None and not any(one["state"] == "finished" for one in found["confirmations"]):
         _print_lead(found["name"], found["lead"], found["budget"]["seeds"])
     if found["importance"] is not None:
         _print_importance(found["importance"])
@@ -269,9 +269,11 @@ def _confirmation_text(one: Mapping[str, Any]) -> str:
         return f"confirmation {one['number']}: finished"
     from noise_search.search.confirm_mirroring import STAGES  # late: it takes torch along
 
-    stage = STAGES.get(one["stage"], "the search among constant policies")
-    counts = "" if one["stage"] == "constants" else f", {one['trainings']} of at most {one['at_most']} trainings"
-    return f"confirmation {one['number']}: {one['state']} in {stage}{counts}"
+    between = {"constants": "in the search among constant policies", "chosen": "after stage 1, test is unread"}
+    if one["stage"] in between:
+        return f"confirmation {one['number']}: {one['state']} {between[one['stage']]}"
+    counts = f"{one['trainings']} of at most {one['at_most']} trainings"
+    return f"confirmation {one['number']}: {one['state']} in {STAGES[one['stage']]}, {counts}"
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:

@@ -181,7 +181,7 @@ def _epochs(spec: SweepSpec, settings: ConfirmSettings, *, lr_check: bool) -> di
     racing = 2 * settings.top + settings.randoms
     measured = len((WINNER, NO_NOISE, BEST_CONSTANT)) + settings.randoms + len(ORDERING)
     counts = {
-        "constants": settings.constants[1],
+        "constants": settings.constants[1] + 1 if settings.constants[1] else 0,  # with its control
         CHOOSE: racing * settings.seeds,
         "learning_rates": len(checked_arms()) * settings.seeds if lr_check else 0,
         MEASURE: measured * settings.measure_seeds,

@@ -197,4 +197,6 @@ def _notes(card: Card, spec: SweepSpec, dataset: Dataset) -> tuple[str, ...]:
         notes.append("these are not the data that the card was tuned on")
     if digest not in (None, spec.suite.digest):
         notes.append("this is not the suite that the card was tuned on: scores cannot be compared with the card's")
+    if not notes and spec.seed in context.get("seeds", ()):
+        notes.append(f"the search trained with seed {spec.seed}, too: optimistic; seed=N trains with another")
     return tuple(notes)

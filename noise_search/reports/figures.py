@@ -14,6 +14,7 @@ from noise_search.reports.contents import STEPS, Contents, Gains, Life
 from noise_search.search.arm_scores import Interval, arm_scores
 from noise_search.search.evidence import NO_NOISE, WINNER, by_arm
 from noise_search.search.fronts import FrontRow
+from noise_search.search.importance import LIKELY_BY_CHANCE
 from noise_search.search.pick import by_trial
 
 Figure = dict[str, Any]
@@ -299,6 +300,7 @@ def importance(contents: Contents) -> Figure | None:
     said = [f"chance alone shows as much in {100 * found['chance'][knob]:.0f} % of shuffles" for knob in shares]
     bars = _bars(list(shares), [100 * share for share in shares.values()], BLUE) | {"customdata": said}
     bars |= {"texttemplate": "%{x:.0f} %", "hovertemplate": "%{y}: %{x:.0f} %<br>%{customdata}<extra></extra>"}
+    bars["marker"] = {"color": [GREY if found["chance"][knob] > LIKELY_BY_CHANCE else BLUE for knob in shares]}
     layout = _layout("share of all importance, %", "", rows=len(shares))
     return {"data": [bars], "layout": layout}
 

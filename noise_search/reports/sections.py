@@ -210,7 +210,9 @@ def importance(contents: Contents, drawn: Drawn) -> Iterator[str]:
     found = cast(Mapping[str, Any], contents.importance)
     yield paragraph(str(found["sentence"]))
     yield drawing(
-        "importance", f"Share of each knob in what told the best tenth of {found['trials']} trials from the rest"
+        "importance",
+        f"Share of each knob in what told the best tenth of {found['trials']} trials from the rest; grey: no more than "
+        "chance",
     )
 
 
@@ -220,7 +222,10 @@ def overuse(contents: Contents, _: Drawn) -> Iterator[str]:
     if not flagged:
         yield paragraph("No trial's noise was called overused.")
         return
-    yield paragraph(f"The noise of {_count(len(flagged), 'trial')} was called overused.")
+    yield paragraph(
+        f"The noise of {_count(len(flagged), 'trial')} was called overused, at one epoch after the first quarter of "
+        "training: some had made up for it at the end, which scores are of."
+    )
     yield _lives(flagged, lambda life: life.overuse)
 
 

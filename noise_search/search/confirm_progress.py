@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from noise_search.policy import policy_from_list
@@ -10,17 +11,19 @@ from noise_search.search.confirmed import is_finished
 from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.evidence import NO_NOISE, WINNER
 from noise_search.search.learning_rates import is_at_rate
-from noise_search.store import ConfirmationRecord, Store, SweepRecord
+from noise_search.store import ConfirmationRecord, Confirmed, Store, SweepRecord
 
+CHOSEN = "chosen"  # by stage 1, and test is unread
 _STEPS = 1_000  # of a training, for the question whether a policy has a schedule
 
 
 def confirmation_progress(store: Store, sweep: SweepRecord) -> list[dict[str, Any]]:
     """Number, state, stage and trainings of each confirmation of a sweep, as plain data.
 
-    `state` is `finished`, `running`, or `interrupted`: then the same command goes on. `stage` is `constants`, `choose`
-    or `measure`, the last of a finished one too; `trainings` counts those of the stage, of `at_most` so many; in the
-    search among constant policies, a sweep of its own, it counts none.
+    `state` is `finished`, `running`, or `interrupted`: then the same command goes on. `stage` is `constants`, `choose`,
+    `chosen` (where learning rates may be checked, and test is unread) or `measure`, the last of a finished one too;
+    `trainings` counts those of the stage, of `at_most` so many; in the search among constant policies, a sweep of its
+    own, it counts none.
     """
     held = store.held_generation(sweep.id)  # a sweep that goes on, pick and report take leases of their own
     records = store.confirmations(sweep.id)
@@ -29,15 +32,23 @@ def confirmation_progress(store: Store, sweep: SweepRecord) -> list[dict[str, An
 
 def _progress(store: Store, record: ConfirmationRecord, *, is_driven: bool) -> dict[str, Any]:
     found = [one for one in store.confirmed(record.id) if not is_at_rate(one.arm)]
-    stage = MEASURE if record.choice is not None else CHOOSE if _has_rival(store, record) else "constants"
+    stage = _stage(store, record, found)
     unfinished = "running" if is_driven else "interrupted"
     return {
         "number": record.number,
         "state": "finished" if is_finished(record) else unfinished,
         "stage": stage,
         "trainings": sum(one.stage == stage for one in found),
-        "at_most": _measured(record) if stage == MEASURE else _raced(record),
+        "at_most": _raced(record) if record.choice is None else _measured(record),
     }
+
+
+def _stage(store: Store, record: ConfirmationRecord, found: Sequence[Confirmed]) -> str:
+    if any(one.stage == MEASURE for one in found):
+        return MEASURE
+    if record.choice is not None:
+        return CHOSEN
+    return CHOOSE if _has_rival(store, record) else "constants"
 
 
 def _has_rival(store: Store, record: ConfirmationRecord) -> bool:

@@ -27,7 +27,7 @@ def test_a_preview_says_what_it_costs_and_shows_and_writes_nothing(ns: Run, stor
     assert [line.partition(":")[0] for line in said] == ["constants", "stage 1", "lr check", "stage 2", "shows", "time"]
     assert "2 other seeds on test, suite digits_held_out, at most 32 epochs" in said[3]  # 8 arms
     code, out, _ = ns("confirm", NAME, "--store", str(store), "--preview", "--json", *FEW)
-    assert json.loads(out)["epochs_at_most"] == {"constants": 4, "choose": 12, "learning_rates": 20, "measure": 32}
+    assert json.loads(out)["epochs_at_most"] == {"constants": 6, "choose": 12, "learning_rates": 20, "measure": 32}
     assert contents(store) == before
 
 

@@ -53,7 +53,9 @@ def test_a_card_trains_to_the_very_numbers_of_its_trial_and_the_control_to_those
     assert outcome.control is not None
     assert outcome.control.scores == shown(rows()["no_noise"])
     assert (outcome.seed, outcome.epochs, outcome.data, outcome.model) == (0, 2, "digits", "mlp")
-    assert (outcome.mode, outcome.suite, outcome.notes, outcome.output) == ("fused", "digits", (), None)
+    assert (outcome.mode, outcome.suite, outcome.output) == ("fused", "digits", None)
+    assert outcome.notes == ("the search trained with seed 0, too: optimistic; seed=N trains with another",)
+    assert train(picked(), ["seed=1"]).notes == ()
 
 
 def test_the_difference_is_card_minus_control() -> None:

@@ -193,6 +193,8 @@ def test_importance_is_shown_in_percent_with_what_chance_gives() -> None:
     assert [said.rpartition("in ")[2] for said in bars["customdata"]] == [
         f"{chance} % of shuffles" for chance in (40, 10, 5)
     ]
+    noise, schedule, magnitude = bars["marker"]["color"]
+    assert noise == schedule != magnitude  # the two that chance shows as often
 
 
 def test_cost_has_a_bar_for_each_part_and_for_what_was_saved() -> None:

@@ -11,6 +11,7 @@ from confirm_examples import FEW, StopsAfter, confirmed_store, of_stage
 from sweep_examples import NAME, finished_store
 
 from noise_search.commands import confirm, status
+from noise_search.search.confirm_progress import CHOSEN
 from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.learning_rates import is_at_rate
 from noise_search.store import locate, open_store
@@ -33,7 +34,7 @@ def test_a_finished_one_has_all_trainings_of_stage_2() -> None:
     ]
 
 
-@pytest.mark.parametrize(("epochs", "stage"), [(1, "constants"), (10, CHOOSE), (40, MEASURE), (60, MEASURE)])
+@pytest.mark.parametrize(("epochs", "stage"), [(1, "constants"), (10, CHOOSE), (40, CHOSEN), (60, MEASURE)])
 def test_one_that_was_cut_short_says_in_which_stage_and_counts_its_trainings(
     epochs: int, stage: str, tmp_path: Path
 ) -> None:
@@ -69,7 +70,7 @@ def test_one_that_is_under_way_is_running_in_every_stage(tmp_path: Path) -> None
     shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
     looks = Looks(tmp_path)
     confirm(NAME, store=tmp_path, reporter=looks, lr_check=False, **FEW)
-    assert looks.seen == {("running", stage) for stage in ("constants", CHOOSE, MEASURE)}
+    assert looks.seen == {("running", stage) for stage in ("constants", CHOOSE, CHOSEN, MEASURE)}
 
 
 def test_of_two_that_were_cut_short_the_one_that_goes_on_is_running_and_neither_while_another_holds_the_lease(
