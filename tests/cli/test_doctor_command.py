@@ -11,7 +11,21 @@ from sweep_examples import finished_store
 from noise_search import cli
 from noise_search.commands import doctor
 
-COMMANDS = ("sweep", "status", "front", "confirm", "pick", "cards", "train", "ui", "stop", "rm", "doctor", "list")
+COMMANDS = (
+    "sweep",
+    "status",
+    "front",
+    "confirm",
+    "report",
+    "pick",
+    "cards",
+    "train",
+    "ui",
+    "stop",
+    "rm",
+    "doctor",
+    "list",
+)
 
 
 def test_doctor_as_json_is_every_check_and_exit_0(capsys: pytest.CaptureFixture[str]) -> None:
