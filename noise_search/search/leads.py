@@ -64,7 +64,7 @@ def _of_no_noise(store: Store, sweep: SweepRecord) -> list[ResultRecord]:
 
 
 def _room(found: Sequence[ResultRecord]) -> float:
-    """1 - 1/K, by what an accuracy is above chance; of two classes where none tells: all right, or worse than chance."""
+    """1 - 1/K, by what an accuracy is above chance; of two classes where none tells."""
     told = [row.scores for row in found if 0 < row.scores["clean"] < 1 and "clean/accuracy" in row.scores]
     return min(((1 - one["clean/accuracy"]) / (1 - one["clean"]) for one in told), default=0.5)
 
