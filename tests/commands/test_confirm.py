@@ -202,7 +202,7 @@ def test_the_cost_is_an_upper_bound_that_a_winner_with_a_schedule_reaches() -> N
     folder, _ = confirmed_store()
     plan = plan_confirmation(NAME, store=folder, **FEW)
     epochs = spec().train.epochs
-    parts = {"constants": 2, "choose": 6 * 2, "learning_rates": 5 * 2, "measure": 9 * 2}
+    parts = {"constants": 2 + 1, "choose": 6 * 2, "learning_rates": 5 * 2, "measure": 9 * 2}
     assert plan.epochs == {part: count * epochs for part, count in parts.items()}
     assert len(trainings(folder)) * epochs <= sum(plan.epochs.values()) - plan.epochs["constants"]
     assert plan.seconds is not None
