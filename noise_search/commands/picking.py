@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from noise_search.commands.places import store_location
+from noise_search.commands.places import is_tracked, store_location
 from noise_search.config import build
 from noise_search.data import Dataset
 from noise_search.errors import CallerError
@@ -93,7 +91,7 @@ def pick(
             write_whole(output, text, "card")
         record = opened.register_card(sweep.id, _new_card(found, text))
         outcome = _outcome(sweep, found, card, record, trials=complete_trials(opened, sweep.id))
-        if not (model and _is_tracked(sweep)):
+        if not (model and is_tracked(sweep)):
             return outcome
         return _in_mlflow(_Registration(opened, location, sweep, record), outcome, reporter or Silent())
 
@@ -124,11 +122,6 @@ def _outcome(sweep: SweepRecord, found: Picked, card: Card, record: CardRecord, 
         trials=trials,
         notes=(*notes(found), *missed(found, card.evidence or {})),
     )
-
-
-def _is_tracked(sweep: SweepRecord) -> bool:
-    config: Mapping[str, Any] = sweep.config
-    return bool(config["tracking"]["enabled"])
 
 
 # --- MLflow's registry of models ---

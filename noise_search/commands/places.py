@@ -1,11 +1,13 @@
-"""Where the store lies that a command is to use."""
+"""Where a command keeps what it makes: the store that it uses, and whether MLflow shows it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
-from noise_search.store import Location, locate
+from noise_search.store import Location, SweepRecord, locate
 
 DEFAULT_STORE = "./noise_search_runs"
 
@@ -13,3 +15,9 @@ DEFAULT_STORE = "./noise_search_runs"
 def store_location(store: str | Path | None) -> Location:
     """Location of `store`; None takes $NOISE_SEARCH_STORE, or else the default folder."""
     return locate(os.environ.get("NOISE_SEARCH_STORE", DEFAULT_STORE) if store is None else store)
+
+
+def is_tracked(sweep: SweepRecord) -> bool:
+    """Whether a sweep is mirrored to MLflow."""
+    tracking = cast(Mapping[str, bool], sweep.config["tracking"])
+    return tracking["enabled"]

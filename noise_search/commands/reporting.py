@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noise_search.commands.places import store_location
+from noise_search.commands.places import is_tracked, store_location
 from noise_search.commands.reading import state_of
 from noise_search.commands.sweeping import sweep_files
 from noise_search.files import refuse_unwritable, write_whole
@@ -67,7 +67,7 @@ def report(name: str, *, output: str | Path | None = None, store: str | Path | N
 def _mirrored(store: Store, location: Location, contents: Contents) -> str:
     """Log page and figures to MLflow, from copies in the store: the caller's own file may go away at once."""
     sweep = contents.sweep
-    if not sweep.config["tracking"]["enabled"] or not location.tracking_path.is_file():  # type: ignore[index]
+    if not is_tracked(sweep) or not location.tracking_path.is_file():
         return OFF
 
     def leave(writer: Writer) -> None:
