@@ -8,7 +8,9 @@ variance
 
 The mean squares of the two-way layout without repetition estimate it: E MS_S = rest + n seed, E MS_I = rest + s item,
 E MS_E = rest, so Var = (MS_S + MS_I - MS_E) / (s n). The spread between seeds, MS_S, already holds the rest; what items
-add to it is max(0, MS_I - MS_E), and where that is nothing the interval is the t interval over seeds alone.
+add to it is max(0, MS_I - MS_E), and where that is nothing the interval is the t interval over seeds alone. Few seeds
+can lie closer together by chance than the rest alone spreads them, three of them on one point: MS_E is the floor of
+MS_S, with the degrees of freedom that seeds have.
 
 **Item scores are linear, published numbers are not.** The score of item i is sum_c w_c (right_ci - 1/K) / (1 - 1/K)
 over the cells c (kind and severity) that it is seen in, w_c being the cell's weight in R, a mean of means; for clean
@@ -135,10 +137,10 @@ def error_and_df(squares: MeanSquares, seeds: int, items: int) -> tuple[Floats, 
         seeds, items: Its size.
     """
     df_seeds, df_items, df_rest = seeds - 1, items - 1, (seeds - 1) * (items - 1)
-    adds = squares.items > squares.rest
-    total = squares.seeds + np.where(adds, squares.items - squares.rest, 0.0)
+    of_seeds, adds = np.maximum(squares.seeds, squares.rest), squares.items > squares.rest
+    total = of_seeds + np.where(adds, squares.items - squares.rest, 0.0)
     of_items = np.where(adds, squares.items**2 / df_items + squares.rest**2 / df_rest, 0.0)
-    spread = squares.seeds**2 / df_seeds + of_items
+    spread = of_seeds**2 / df_seeds + of_items
     df = np.divide(total**2, spread, out=np.full_like(total, df_seeds), where=spread > 0)  # else nothing varies
     return np.sqrt(total / (seeds * items)), df
 

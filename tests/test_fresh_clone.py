@@ -40,7 +40,7 @@ def test_quickstart_in_a_fresh_clone_installs_and_runs_a_sweep(clone: Path) -> N
     for file in ("card.yaml", "report/report.html"):
         (found,) = (clone / "noise_search_runs" / "sweeps").glob(f"*/{file}")
         assert str(found) in said
-    assert ".venv/bin/noise-search pick " in said
+    assert ".venv/bin/noise-search confirm " in said
     assert "nothing to do" in quickstart(clone)
     unknown = subprocess.run(["git", "status", "--porcelain"], cwd=clone, check=True, capture_output=True, text=True)
     assert unknown.stdout == ""

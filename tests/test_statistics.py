@@ -43,7 +43,7 @@ def test_the_variance_adds_to_that_of_seeds_what_items_have_beyond_it(seed: int,
     d = layouts(seed, s, n)
     found, (by_seed, by_item, rest) = paired_difference(d), mean_squares(d)
     assert found.mean == pytest.approx(d.mean())
-    assert found.standard_error**2 == pytest.approx((by_seed + max(0.0, by_item - rest)) / (s * n))
+    assert found.standard_error**2 == pytest.approx((max(by_seed, rest) + max(0.0, by_item - rest)) / (s * n))
     assert (found.n_seeds, found.n_items) == (s, n)
 
 
@@ -51,11 +51,20 @@ def test_the_variance_adds_to_that_of_seeds_what_items_have_beyond_it(seed: int,
 def test_degrees_of_freedom_are_satterthwaites_over_the_mean_squares_that_are_used(seed: int, s: int, n: int) -> None:
     d = layouts(seed, s, n)
     by_seed, by_item, rest = mean_squares(d)
-    used = [(by_seed, s - 1)]
+    used = [(max(by_seed, rest), s - 1)]
     if by_item > rest:
         used += [(by_item, n - 1), (-rest, (s - 1) * (n - 1))]
     expected = sum(part for part, _ in used) ** 2 / sum(part**2 / df for part, df in used)
     assert paired_difference(d).df == pytest.approx(expected)
+
+
+def test_seeds_that_land_on_one_point_by_chance_do_not_make_an_interval_of_no_width() -> None:
+    right = np.array([[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 1, 0], [0, 0, 1, 0, 0, 1]], dtype=float)  # a third, each time
+    found = paired_difference(right)
+    _, _, rest = mean_squares(right)
+    half = stats.t.ppf(0.975, 2) * math.sqrt(rest / right.size)
+    assert (found.low, found.high) == pytest.approx((1 / 3 - half, 1 / 3 + half))
+    assert rest > 0
 
 
 def test_items_that_are_all_alike_leave_the_t_test_over_seeds() -> None:
