@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from noise_search.store import Location, SweepRecord, locate
-
-DEFAULT_STORE = "./noise_search_runs"
+from noise_search.store import DEFAULT_STORE, Location, SweepRecord, locate
 
 
-def store_location(store: str | Path | None) -> Location:
+def store_location(store: str | Path | Location | None) -> Location:
     """Location of `store`; None takes $NOISE_SEARCH_STORE, or else the default folder."""
     return locate(os.environ.get("NOISE_SEARCH_STORE", DEFAULT_STORE) if store is None else store)
 

@@ -7,7 +7,8 @@ from noise_search.store.confirmations import (
     store_choice,
 )
 from noise_search.store.leases import LeaseLost
-from noise_search.store.locations import Location, locate
+from noise_search.store.locations import DEFAULT_STORE, Location, locate, password_of, without_password
+from noise_search.store.patience import StoreLostError
 from noise_search.store.records import (
     CardRecord,
     ConfirmationRecord,
@@ -25,9 +26,11 @@ from noise_search.store.records import (
 )
 from noise_search.store.repository import Store, create_schema, is_current, open_store
 from noise_search.store.tables import FINAL_STATES
+from noise_search.store.versions import schema_versions
 from noise_search.store.writing import REMOVED, Writer
 
 __all__ = [
+    "DEFAULT_STORE",
     "FINAL_STATES",
     "REMOVED",
     "CardRecord",
@@ -45,6 +48,7 @@ __all__ = [
     "ResultRecord",
     "RungScores",
     "Store",
+    "StoreLostError",
     "SweepRecord",
     "Writer",
     "add_confirmed",
@@ -54,5 +58,8 @@ __all__ = [
     "is_current",
     "locate",
     "open_store",
+    "password_of",
+    "schema_versions",
     "store_choice",
+    "without_password",
 ]

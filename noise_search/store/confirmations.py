@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from sqlalchemy import Select, insert, select, update
 from sqlalchemy.orm import Session
 
+from noise_search.store.patience import is_repeated, patiently
 from noise_search.store.records import ConfirmationRecord, Confirmed, OutboxEntry
 from noise_search.store.rows import confirmation_record
 from noise_search.store.tables import ConfirmationRow, ConfirmedRow
 from noise_search.store.writing import Writer
 
 
+@patiently
 def begin_confirmation(writer: Writer, settings: dict[str, object]) -> ConfirmationRecord:
     """The latest confirmation with these settings, else a new one; it runs while the writer has its lease."""
     with writer.transaction() as session:
@@ -25,6 +27,7 @@ def begin_confirmation(writer: Writer, settings: dict[str, object]) -> Confirmat
         return confirmation_record(row)
 
 
+@patiently
 def add_confirmed(
     writer: Writer,
     confirmation_id: int,
@@ -45,11 +48,14 @@ def add_confirmed(
         ]
         if rows:
             session.execute(insert(ConfirmedRow), rows)
+        elif is_repeated() and trainings:  # all of this was stored before
+            return
         own = update(ConfirmationRow).where(ConfirmationRow.id == confirmation_id)
         session.execute(own.values(seconds=ConfirmationRow.seconds + seconds))
         writer.enqueue_within(session, outbox)
 
 
+@patiently
 def store_choice(writer: Writer, confirmation_id: int, choice: dict[str, object]) -> ConfirmationRecord:
     """Record what the first stage has chosen; it is chosen once: what is there stays, what is missing is added."""
     with writer.transaction() as session:
@@ -58,6 +64,7 @@ def store_choice(writer: Writer, confirmation_id: int, choice: dict[str, object]
         return confirmation_record(row)
 
 
+@patiently
 def finish_confirmation(writer: Writer, confirmation_id: int, outbox: Sequence[OutboxEntry]) -> ConfirmationRecord:
     """Record that everything of a confirmation is measured, with what the mirror shall show: both or neither."""
     with writer.transaction() as session:

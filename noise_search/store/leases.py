@@ -20,6 +20,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from noise_search.errors import CallerError
+from noise_search.store.patience import is_repeated
 from noise_search.store.tables import SweepRow, UtcDateTime
 
 
@@ -41,6 +42,12 @@ class from_now(FunctionElement[datetime]):  # noqa: N801
 def _from_now_in_sqlite(element: from_now, compiler: SQLCompiler, **options: Any) -> str:
     # Six digits of a second, as SQLAlchemy writes times, for texts to compare as times do.
     return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {compiler.process(element.clauses, **options)})"
+
+
+@compiles(from_now, "postgresql")
+def _from_now_in_postgresql(element: from_now, compiler: SQLCompiler, **options: Any) -> str:
+    # Not now(), which is when the transaction began: it may have waited for the row since.
+    return f"(clock_timestamp() + CAST({compiler.process(element.clauses, **options)} AS INTERVAL))"
 
 
 def this_process() -> str:
@@ -80,6 +87,8 @@ def claim(session: Session, sweep_id: int, owner: str, lease_seconds: float) -> 
     row = session.scalar(select(SweepRow).where(SweepRow.id == sweep_id).with_for_update())
     if row is None:
         raise CallerError(f"sweep: expected the id of a stored sweep, got {sweep_id}")
+    if is_repeated() and row.lease_owner == owner:  # taken the time before
+        return row.lease_generation
     if is_held(session, sweep_id):
         raise CallerError(_held(row))
     generation: int = row.lease_generation + 1

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from noise_search.store import leases
+from noise_search.store.patience import Patience, in_one_line, is_lost, is_repeated, patiently
 from noise_search.store.records import MemberRecord, NewMember, NewResult, OutboxEntry
 from noise_search.store.rows import member_record
 from noise_search.store.statements import (
@@ -25,6 +26,7 @@ from noise_search.store.statements import (
     outcome_values,
     result_values,
     says_the_same,
+    started_job,
     stored_results,
 )
 from noise_search.store.tables import (
@@ -36,6 +38,7 @@ from noise_search.store.tables import (
     SweepRow,
 )
 
+LOST_PAUSE_SECONDS = 2.0  # between tries to renew a lease while the server is lost
 REMOVED = "removed"  # key in the identity of a sweep that is being removed
 _log = logging.getLogger(__name__)
 
@@ -61,8 +64,16 @@ class Writer:
     until `release`, or the end of a `with` block. Calls may come from several threads.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], sweep_id: int, generation: int, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        sweep_id: int,
+        generation: int,
+        lease_seconds: float,
+        patience: Patience,
+    ) -> None:
         self.sweep_id = sweep_id
+        self.patience = patience
         self.generation = generation
         self._sessions = sessions
         self._lease_seconds = lease_seconds
@@ -78,6 +89,7 @@ class Writer:
     ) -> None:
         self.release()
 
+    @patiently
     def add_members(self, members: Sequence[NewMember]) -> list[MemberRecord]:
         """Store trials and controls, in the order given; those already there are returned as they are."""
         with self.transaction() as session:
@@ -88,6 +100,7 @@ class Writer:
                 known = self._known_members(session, members)
             return [member_record(known[key_of(member)]) for member in members]
 
+    @patiently
     def promote(self, member_ids: Sequence[int], to_epoch: int) -> None:
         """Let members train up to an epoch."""
         with self.transaction() as session:
@@ -100,9 +113,15 @@ class Writer:
 
         Its slots are the members in the order given, each with every seed.
         """
-        now = datetime.now(UTC)
         slots = [(member_id, seed) for member_id in member_ids for seed in seeds]
+        return self._start_job(slots, from_epoch, to_epoch, datetime.now(UTC))
+
+    @patiently
+    def _start_job(self, slots: Sequence[tuple[int, int]], from_epoch: int, to_epoch: int, now: datetime) -> int:
+        member_ids = [member_id for member_id, _ in slots]
         with self.transaction() as session:
+            if is_repeated() and (there := started_job(session, self.sweep_id, now, member_ids)) is not None:
+                return there
             self._set(session, member_ids, state="running", started_at=func.coalesce(MemberRow.started_at, now))
             job = JobRow(sweep_id=self.sweep_id, from_epoch=from_epoch, to_epoch=to_epoch, started_at=now)
             session.add(job)
@@ -114,6 +133,7 @@ class Writer:
             session.execute(insert(JobMemberRow), rows)
             return job.id
 
+    @patiently
     def finish_job(
         self,
         job_id: int,
@@ -133,6 +153,8 @@ class Writer:
             ValueError: The job is not a running one of this sweep, or a result is of another sweep's member.
         """
         with self.transaction() as session:
+            if self._is_written(session, job_id, "done"):
+                return
             job = self._running_job(session, job_id)
             make_wait(session, members_of(session, [job_id]))
             self._add_results(session, results)
@@ -142,12 +164,14 @@ class Writer:
             session.execute(spent.values(seconds=SweepRow.seconds + seconds))
             self.enqueue_within(session, outbox)
 
+    @patiently
     def add_results(self, results: Sequence[NewResult], outbox: Sequence[OutboxEntry]) -> None:
         """Store results that no job has trained, with what the mirror shall show: all of it or nothing."""
         with self.transaction() as session:
             self._add_results(session, results)
             self.enqueue_within(session, outbox)
 
+    @patiently
     def fail_job(
         self,
         job_id: int,
@@ -169,6 +193,8 @@ class Writer:
             seconds: Until it failed.
         """
         with self.transaction() as session:
+            if self._is_written(session, job_id, "failed"):
+                return
             job = self._running_job(session, job_id)
             job.state, job.finished_at, job.error = "failed", datetime.now(UTC), error
             job.epochs_trained = epochs_trained
@@ -178,6 +204,7 @@ class Writer:
                 row = self._members(session, [blamed])[blamed]
                 row.attempts = {**row.attempts, kind: row.attempts.get(kind, 0) + 1}
 
+    @patiently
     def end_members(self, reasons: Mapping[int, str], state: str, outbox: Sequence[OutboxEntry]) -> None:
         """Set members to `stopped` or `failed`, each with its reason, with what the mirror shall show."""
         now = datetime.now(UTC)
@@ -186,6 +213,7 @@ class Writer:
                 row.state, row.reason, row.finished_at = state, reasons[member_id], now
             self.enqueue_within(session, outbox)
 
+    @patiently
     def abandon_running_jobs(self) -> list[int]:
         """Give up the jobs a dead driver left; returns their members, which wait again."""
         running = select(JobRow).where(JobRow.sweep_id == self.sweep_id, JobRow.state == "running")
@@ -197,11 +225,13 @@ class Writer:
             make_wait(session, member_ids)
             return member_ids
 
-    def mark_told(self, member_ids: Iterable[int]) -> None:
+    @patiently
+    def mark_told(self, member_ids: Collection[int]) -> None:
         """Record that Optuna knows the outcome of these members."""
         with self.transaction() as session:
             self._set(session, member_ids, told=True)
 
+    @patiently
     def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         """Leave entries for the tracking mirror.
 
@@ -212,6 +242,7 @@ class Writer:
         with self.transaction() as session:
             self.enqueue_within(session, entries)
 
+    @patiently
     def update_sweep(self, **changes: Unpack[SweepChanges]) -> None:
         """Set columns of the sweep."""
         if unknown := changes.keys() - SweepChanges.__annotations__.keys():
@@ -221,6 +252,7 @@ class Writer:
             for name, value in changes.items():
                 setattr(row, name, value)
 
+    @patiently
     def finish_sweep(
         self, state: str, outbox: Sequence[OutboxEntry], *, importance: dict[str, object] | None = None
     ) -> None:
@@ -234,6 +266,7 @@ class Writer:
             row.importance = importance or row.importance
             self.enqueue_within(session, outbox)
 
+    @patiently
     def mark_removed(self) -> None:
         """Let nobody continue the sweep from now on: it is being removed."""
         with self.transaction() as session:
@@ -242,12 +275,23 @@ class Writer:
 
     def remove_sweep(self) -> None:
         """Remove the sweep with everything of it that is in our store, and the lease with it."""
-        with self.transaction() as session:
-            session.execute(delete(SweepRow).where(SweepRow.id == self.sweep_id))
+        self._remove_sweep()
         self.release()
 
+    @patiently
+    def _remove_sweep(self) -> None:
+        with self._sessions.begin() as session:
+            if is_repeated() and session.get(SweepRow, self.sweep_id) is None:
+                return
+            leases.hold(session, self.sweep_id, self.generation)
+            session.execute(delete(SweepRow).where(SweepRow.id == self.sweep_id))
+
+    @patiently
     def renew(self) -> None:
         """Let the lease last for its full time from now."""
+        self._renew()
+
+    def _renew(self) -> None:
         with self.transaction() as session:
             leases.extend(session, self.sweep_id, self._lease_seconds)
 
@@ -257,19 +301,26 @@ class Writer:
             return
         self._released.set()
         self._renewal.join()
+        self._give_back()
+
+    @patiently
+    def _give_back(self) -> None:
         with self._sessions.begin() as session:
             leases.give_back(session, self.sweep_id, self.generation)
 
     def _keep_renewing(self) -> None:
-        while not self._released.wait(self._lease_seconds / 3):
+        pause = own = self._lease_seconds / 3
+        while not self._released.wait(pause):
             try:
-                self.renew()
+                self._renew()
+                pause = own
             except leases.LeaseLost as error:
                 _log.warning("%s", error)
                 return
-            except OperationalError as error:
-                # The disk may be full or the database blocked for now; the lease outlasts two such tries.
-                _log.warning("lease of sweep %d not renewed, trying again: %s", self.sweep_id, error.orig)
+            except (OperationalError, InterfaceError) as error:
+                # The disk may be full, the database blocked or its server lost for now; the lease outlasts some tries.
+                _log.warning("lease of sweep %d not renewed, trying again: %s", self.sweep_id, in_one_line(error))
+                pause = min(own, LOST_PAUSE_SECONDS) if is_lost(error) else own
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -309,6 +360,11 @@ class Writer:
     def _members(self, session: Session, member_ids: Iterable[int]) -> Mapping[int, MemberRow]:
         query = select(MemberRow).where(MemberRow.id.in_(self._own(session, member_ids)))
         return {row.id: row for row in session.scalars(query)}
+
+    def _is_written(self, session: Session, job_id: int, state: str) -> bool:
+        """Whether this transaction was made before: nobody else ends a job while the lease is ours."""
+        job = session.get(JobRow, job_id) if is_repeated() else None
+        return job is not None and job.sweep_id == self.sweep_id and job.state == state
 
     def _running_job(self, session: Session, job_id: int) -> JobRow:
         job = session.get(JobRow, job_id)
