@@ -286,9 +286,17 @@ class TrackingSpec:
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
-    """Where the store lies: a folder."""
+    """Where the store lies.
+
+    Args:
+        url: A folder, or the URL of a PostgreSQL database.
+        folder: Of the files of a store in PostgreSQL; None takes $NOISE_SEARCH_FOLDER, else ./noise_search_runs.
+        retry_seconds: How long a sweep waits for a PostgreSQL server that is lost.
+    """
 
     url: str
+    folder: str | None = None
+    retry_seconds: Annotated[float, Interval(ge=0, le=7 * 86400)] = 300.0
 
 
 @dataclass(frozen=True, slots=True)

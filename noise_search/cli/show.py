@@ -75,7 +75,7 @@ def print_outcome(outcome: SweepOutcome, overrides: Sequence[str] = ()) -> None:
     _print_tracking(outcome)
     _print_rest(outcome)
     if outcome.picked is not None:
-        store = shlex.quote(str(outcome.location.folder))
+        store = shlex.quote(str(outcome.location))
         print(f"next:   {program('noise-search')} confirm {outcome.name} --store {store}")
 
 
@@ -123,9 +123,9 @@ def _print_rest(outcome: SweepOutcome) -> None:
 
 
 def _print_tracking(outcome: SweepOutcome) -> None:
-    if not outcome.location.tracking_path.exists():
+    if not outcome.location.has_tracking:
         return
-    print(f"MLflow: {program('noise-search')} ui {outcome.name} --store {shlex.quote(str(outcome.location.folder))}")
+    print(f"MLflow: {program('noise-search')} ui {outcome.name} --store {shlex.quote(str(outcome.location))}")
 
 
 def program(name: str) -> str:

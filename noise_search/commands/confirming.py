@@ -134,7 +134,7 @@ def _search_constants(plan: ConfirmPlan, reporter: Reporter) -> None:
     """Run the rival's search to its end: one that was cut short would not be tuned as hard."""
     name, trials = plan.settings.constants
     config = _constant_config(plan.sweep.config, name, trials)
-    outcome = run_sweep(config, store=plan.location.folder, reporter=reporter)
+    outcome = run_sweep(config, store=plan.location, reporter=reporter)
     if outcome.state == "interrupted":  # a sweep closes itself and says so
         raise KeyboardInterrupt
     if outcome.state != "complete":

@@ -10,48 +10,32 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from packaging.requirements import Requirement
 
+from noise_search.commands.checks import Check, State
+from noise_search.commands.diagnosis_of_servers import store_server
 from noise_search.commands.places import store_location
 from noise_search.config import compose
 from noise_search.data import DATASETS, Source
 from noise_search.errors import CallerError
 from noise_search.store import Location, is_current, open_store
 from noise_search.tracking.mlflow_sink import connect
+from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_BYTES, FEW_FREE_BYTES = 100 * 2**20, 2**30
 DISTRIBUTION = "noise-search"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
-
-    Args:
-        name: What it is.
-        state: ok; absent, what is not there and need not be; warn, which stops nothing; or fail.
-        found: How it stands.
-        advice: What to do about it; empty where there is nothing to do.
-    """
-
-    name: str
-    state: Literal["ok", "absent", "warn", "fail"]
-    found: str
-    advice: str = ""
-
-
 def doctor(*, store: str | Path | None = None) -> list[Check]:
     """Look at Python, packages, threads, the GPU, the store and the data sets; changes nothing.
 
     Args:
-        store: Folder of the store, which need not be there.
+        store: Folder or URL of the store, which need not be there.
     """
     location = store_location(store)
     looks: dict[str, Callable[[], Iterator[Check]]] = {
@@ -148,7 +132,7 @@ def _folder(location: Location) -> Iterator[Check]:
     yield Check("free disk", state, f"{free / 2**30:.1f} GiB", "" if state == "ok" else f"make room, or {elsewhere}")
 
 
-def room(free_bytes: int) -> Literal["ok", "warn", "fail"]:
+def room(free_bytes: int) -> State:
     """Whether so much free disk is enough for sweeps."""
     if free_bytes < LEAST_FREE_BYTES:
         return "fail"
@@ -156,6 +140,9 @@ def room(free_bytes: int) -> Literal["ok", "warn", "fail"]:
 
 
 def _databases(location: Location) -> Iterator[Check]:
+    if location.is_shared:
+        yield from store_server(location)
+        return
     if not (location.folder / "search.db").is_file():
         yield Check("store", "ok", "none yet: the first sweep makes it")
         return
@@ -167,6 +154,12 @@ def _databases(location: Location) -> Iterator[Check]:
 
 
 def _tracking(location: Location) -> Iterator[Check]:
+    if location.is_shared:
+        is_current(location)  # to connect to what is not there would make tables
+        create_tracking_schema(location.tracking_url)
+        count = len(connect(location.tracking_url).search_experiments())
+        yield Check("MLflow database", "ok", f"{count} experiments")
+        return
     if not location.tracking_path.is_file():
         yield Check("MLflow database", "ok", "none yet: the first tracked sweep makes it")
         return

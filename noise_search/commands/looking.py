@@ -50,9 +50,9 @@ def ui(
     if name is not None:
         with open_store(location, create=False) as opened:
             opened.sweep(name)
-    if not location.tracking_path.is_file():
+    if not location.has_tracking:
         raise CallerError(
-            f"ui: expected an MLflow database, found none in {location.folder}; "
+            f"ui: expected an MLflow database, found none in {location}; "
             "name another store with --store, or run a sweep there with tracking.enabled=true"
         )
     links = None if name is None else links_to(location.tracking_url, name)

@@ -67,7 +67,7 @@ def report(name: str, *, output: str | Path | None = None, store: str | Path | N
 def _mirrored(store: Store, location: Location, contents: Contents) -> str:
     """Log page and figures to MLflow, from copies in the store: the caller's own file may go away at once."""
     sweep = contents.sweep
-    if not is_tracked(sweep) or not location.tracking_path.is_file():
+    if not is_tracked(sweep) or not location.has_tracking:
         return OFF
 
     def leave(writer: Writer) -> None:

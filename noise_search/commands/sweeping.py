@@ -23,6 +23,7 @@ from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, op
 from noise_search.search.pick import pick_row
 from noise_search.search.progress import STORED, left, progress, state_reached
 from noise_search.search.reporting import Silent
+from noise_search.spec import StoreSpec
 from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
 
@@ -85,7 +86,7 @@ def sweep(
 
     Args:
         overrides: Hydra overrides, as on the command line.
-        store: Folder of the store; None takes `store.url` of the configuration.
+        store: Folder or URL of the store; None takes `store.url` of the configuration.
         config_dir: Folder with configuration groups of your own.
         reporter: Told of progress; None shows nothing.
 
@@ -98,17 +99,24 @@ def sweep(
 
 
 def run_sweep(
-    config: Mapping[str, Any], *, store: str | Path | None = None, reporter: Reporter | None = None
+    config: Mapping[str, Any], *, store: str | Path | Location | None = None, reporter: Reporter | None = None
 ) -> SweepOutcome:
     """Run a sweep from a composed configuration; see `sweep`."""
     spec = build(config)
-    location = locate(spec.store.url if store is None else store)
+    location = _location(spec.store, store)
     plan = make_plan(spec, load_dataset(spec.data))
     if done := finished(plan, location):
         return _outcome(done, location, changed=False)
     with open_sweep(plan, location) as opened:
         state = _drive_to_the_end(opened, location, reporter or Silent())
     return _outcome(_record(plan, location), location, changed=True, state=state)
+
+
+def _location(spec: StoreSpec, store: str | Path | Location | None) -> Location:
+    """Where a sweep is kept: `store`, with the folder and the patience of the configuration, or what that names."""
+    if isinstance(store, Location):
+        return store
+    return locate(spec.url if store is None else store, folder=spec.folder, retry_seconds=spec.retry_seconds)
 
 
 def _record(plan: Plan, location: Location) -> SweepRecord:

@@ -38,6 +38,7 @@ from noise_search.spec import (
     TrainSpec,
 )
 from noise_search.targets import resolve
+from noise_search.urls import without_password
 
 T = TypeVar("T")
 _NODES: dict[str, type[Any]] = {
@@ -102,7 +103,13 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
     if parts["stopping"] and parts["stopping"].name != "none" and epochs == 1:
         mistakes.append(f"train.epochs: expected at least 2 for stopping={parts['stopping'].name}, got 1")
     raise_if_any(mistakes)
-    return SweepSpec(**parts, raw=config)
+    return SweepSpec(**parts, raw=_without_password(config))
+
+
+def _without_password(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as it may be stored and shown."""
+    store = {**config["store"], "url": without_password(config["store"]["url"])}
+    return {**config, "store": store}
 
 
 def _known() -> set[str]:

@@ -32,7 +32,7 @@ def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: P
     """
     with store.take_lease(sweep.id) as writer:
         writer.mark_removed()
-        runs = delete_sweep_runs(location.tracking_url, sweep.name) if location.tracking_path.is_file() else 0
+        runs = delete_sweep_runs(location.tracking_url, sweep.name) if location.has_tracking else 0
         if folder.is_dir():
             shutil.rmtree(folder)
         delete_study(store.optuna_storage(), sweep.name)

@@ -7,7 +7,7 @@ from noise_search.store.confirmations import (
     store_choice,
 )
 from noise_search.store.leases import LeaseLost
-from noise_search.store.locations import DEFAULT_STORE, Location, locate, password_of, without_password
+from noise_search.store.locations import DEFAULT_STORE, Location, locate
 from noise_search.store.patience import StoreLostError
 from noise_search.store.records import (
     CardRecord,
@@ -58,8 +58,6 @@ __all__ = [
     "is_current",
     "locate",
     "open_store",
-    "password_of",
     "schema_versions",
     "store_choice",
-    "without_password",
 ]

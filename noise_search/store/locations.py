@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from noise_search.errors import CallerError
+from noise_search.urls import scheme_of, without_password
 
 DEFAULT_STORE = "./noise_search_runs"
 FOLDER_VARIABLE = "NOISE_SEARCH_FOLDER"
@@ -19,10 +19,8 @@ SEARCH, OPTUNA, MLFLOW = "noise_search", "optuna", "mlflow"  # schemas of a Post
 DRIVER = "postgresql+psycopg"
 ALLOWED = f"a folder, or {DRIVER}://USER@HOST/DATABASE"
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # `?`, `#` and `%` mean something in a database URL, `{` and `}` in Optuna's templates of them.
 _UNUSABLE = "?#%{}"
-_SECRET = ("password", "sslpassword")  # that libpq takes from the query of a URL
 # Times come back in UTC. Who hangs in the middle of a transaction loses its locks before its lease has expired.
 _SETTINGS = "-ctimezone=UTC -clock_timeout=30s -cidle_in_transaction_session_timeout=40s"
 
@@ -49,7 +47,7 @@ class Location:
     retry_seconds: float = RETRY_SECONDS
 
     def __str__(self) -> str:
-        return str(self.folder) if self.server is None else _without_secrets(self.server)
+        return str(self.folder) if self.server is None else without_password(self.server)
 
     @property
     def is_shared(self) -> bool:
@@ -114,8 +112,8 @@ def locate(
     """
     if isinstance(store, Location):
         return store
-    if match := _URL.match(str(store)):
-        server = _server(str(store), match[1])
+    if scheme := scheme_of(str(store)):
+        server = _server(str(store), scheme)
         files = folder or os.environ.get(FOLDER_VARIABLE) or DEFAULT_STORE
         return Location(_folder(files, "store.folder"), server, retry_seconds)
     if folder is not None:
@@ -133,6 +131,8 @@ def _server(text: str, scheme: str) -> str:
         url = make_url(text).set(drivername=DRIVER)
     except (ArgumentError, ValueError):
         raise CallerError(f"store: expected {ALLOWED}, got a {scheme}:// address that cannot be read") from None
+    if "@" in (url.host or ""):
+        raise CallerError(f"store: expected {ALLOWED}, got an address with several '@'; write %40 in a password")
     if not url.database:
         raise CallerError(f"store: expected {ALLOWED}, got an address without a database")
     return url.render_as_string(hide_password=False)
@@ -151,34 +151,3 @@ def _folder(text: str | Path, key: str) -> Path:
     if found := sorted(set(str(folder)) & set(_UNUSABLE)):
         raise CallerError(f"{key}: expected a folder with none of {_UNUSABLE} in its path, got {found} in {folder}")
     return folder
-
-
-def without_password(text: str) -> str:
-    """`text` that names a store, without the password that the URL of a database may hold.
-
-    >>> without_password("postgresql://me:secret@db/noise"), without_password("./runs")
-    ('postgresql://me@db/noise', './runs')
-    """
-    if not _URL.match(text):
-        return text
-    try:
-        return _without_secrets(text)
-    except (ArgumentError, ValueError):
-        return f"{text.partition('://')[0]}://..."
-
-
-def password_of(text: str) -> str | None:
-    """Password in a text that names a store; None where it holds none.
-
-    >>> password_of("postgresql://me:se%20cret@db/noise")
-    'se cret'
-    """
-    try:
-        return make_url(text).password if _URL.match(text) else None
-    except (ArgumentError, ValueError):
-        return None
-
-
-def _without_secrets(text: str) -> str:
-    url: URL = make_url(text)
-    return url.set(password=None).difference_update_query(_SECRET).render_as_string(hide_password=False)

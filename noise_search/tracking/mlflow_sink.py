@@ -41,6 +41,7 @@ from noise_search.tracking.messages import (
     SweepOpened,
     continued,
 )
+from noise_search.urls import without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -189,23 +190,50 @@ class MlflowSink:
 
 
 def create_schema(tracking_url: str) -> None:
-    """Create MLflow's tables where there are none; on SQLite also the file, with a write-ahead log.
+    """Create MLflow's file and tables where there are none, with a write-ahead log; those of a server are only checked.
 
     Call it in one process before any other opens the database: MLflow breaks an empty one for good when
     several open it at once. A SQLite file is made beside its place and moved there complete, so that being
     killed half way, or two processes doing this at once, does no harm.
 
     Raises:
-        CallerError: For a URL that is not a database's.
-        mlflow.exceptions.MlflowException: Where the tables are of another MLflow version; its message says
-            what to run.
+        CallerError: For a URL that is not a database's; where a server's tables are of another MLflow version.
+        mlflow.exceptions.MlflowException: Where a file's tables are of another MLflow version; its message says what
+            to run.
     """
     path = _sqlite_path(tracking_url)
-    if path is not None:
-        if not path.exists():
-            _create_file(path)
-        _set_write_ahead_log(path)
+    if path is None:
+        _check_version(tracking_url)
+        return
+    if not path.exists():
+        _create_file(path)
+    _set_write_ahead_log(path)
     connect(tracking_url)
+
+
+def upgrade_schema(tracking_url: str) -> None:
+    """Create MLflow's tables on a server, or bring them up to date, by MLflow's own migrations.
+
+    The caller sees to it that one process does this at a time, and no other opens tables that are not made yet.
+    """
+    _quiet()
+    from mlflow.db import upgrade
+
+    upgrade.callback(tracking_url)
+    connect(tracking_url)  # which makes the first experiment
+
+
+def _check_version(tracking_url: str) -> None:
+    _quiet()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        connect(tracking_url)
+    except MlflowException as error:
+        raise CallerError(
+            f"MLflow: expected a schema this MLflow knows at {hidden(tracking_url)}, got another "
+            f"({str(error).splitlines()[0]}); bring an older one up to date with: noise-search migrate"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,12 +299,17 @@ def connect(tracking_url: str) -> MlflowClient:
             "tracking: expected the URL of a database, sqlite:///FILE or postgresql+psycopg://..., "
             f"got {hidden(tracking_url)!r}"
         )
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    _quiet()
     from mlflow import MlflowClient
 
     # The registry is named too, or MLflow resolves it from the working folder.
     return MlflowClient(tracking_url, registry_uri=tracking_url)
+
+
+def _quiet() -> None:
+    """Before MLflow is imported: it shall tell nobody, and log no migrations."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 
 def _create_file(path: Path) -> None:
@@ -380,5 +413,5 @@ def _tags(values: Mapping[str, str]) -> list[RunTag]:
 
 
 def hidden(url: str) -> str:
-    """`url` without its password."""
-    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", url)
+    """`url` without its password and its query."""
+    return without_password(url).partition("?")[0]

@@ -85,7 +85,7 @@ def serve(
         # What is free now may be another server's when ours begins to listen, seconds later.
         for wanted in [port] if port is not None else [None, *[0] * _MORE_PORTS]:
             chosen = free_port(host, wanted)
-            process = _start(_command(tracking_url, artifact_folder, host, chosen), Path(folder), said)
+            process = _start(_command(artifact_folder, host, chosen), tracking_url, Path(folder), said)
             try:
                 if _has_its_port(process, _reached_at(host), chosen, said, seconds):
                     yield Server(f"http://{_in_url(_reached_at(host))}:{chosen}", process, said)
@@ -153,21 +153,21 @@ def links_to(tracking_url: str, sweep: str) -> Links:
     return Links(f"{runs}/{parents[0].run_id}?{_TYPE}", f"{runs}?{_TYPE}")
 
 
-def _command(tracking_url: str, artifact_folder: Path, host: str, port: int) -> list[str]:
+def _command(artifact_folder: Path, host: str, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", tracking_url),
         *("--default-artifact-root", artifact_folder.resolve().as_uri(), "--no-serve-artifacts"),
         *("--host", host, "--port", str(port), "--workers", "1"),
     ]
 
 
-def _start(command: list[str], folder: Path, said: Path) -> subprocess.Popen[bytes]:
+def _start(command: list[str], tracking_url: str, folder: Path, said: Path) -> subprocess.Popen[bytes]:
     with said.open("wb") as log:
         return subprocess.Popen(  # noqa: S603  # our own interpreter
             command,
             cwd=folder,
-            env=_environment(os.environ),
+            # Not on the command line, which everybody on this machine can read.
+            env=_environment(os.environ) | {"MLFLOW_BACKEND_STORE_URI": tracking_url},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
