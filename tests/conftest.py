@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from requirements import needs
 
-pytest_plugins = ("cli_runs",)  # fixtures of the command line
+pytest_plugins = ("cli_runs", "store_places")  # fixtures of the command line, and of stores
 
 # Machines are shared, so an example may be slow; the same examples every time, and none kept on disk.
 settings.register_profile("repository", deadline=None, derandomize=True, database=None)

@@ -87,6 +87,8 @@ def claim(session: Session, sweep_id: int, owner: str, lease_seconds: float) -> 
     row = session.scalar(select(SweepRow).where(SweepRow.id == sweep_id).with_for_update())
     if row is None:
         raise CallerError(f"sweep: expected the id of a stored sweep, got {sweep_id}")
+    if session.get_bind().dialect.name == "sqlite":
+        _refuse_another_host(session)
     if is_repeated() and row.lease_owner == owner:  # taken the time before
         return row.lease_generation
     if is_held(session, sweep_id):
@@ -98,6 +100,26 @@ def claim(session: Session, sweep_id: int, owner: str, lease_seconds: float) -> 
         .values(lease_owner=owner, lease_generation=generation, lease_expires_at=from_now(lease_seconds))
     )
     return generation
+
+
+def _refuse_another_host(session: Session) -> None:
+    """Refuse to drive what lies in a file while a driver of another host holds a lease in it."""
+    lasts = SweepRow.lease_expires_at > from_now(0)
+    for row in session.scalars(select(SweepRow).where(SweepRow.lease_owner.is_not(None), lasts)):
+        if is_elsewhere(row.lease_owner or ""):
+            raise CallerError(
+                f"store: this one is driven from host {_parts(row.lease_owner or '')[0]}, whose lease of sweep {row.name} "
+                f"lasts until {_moment(row)}; SQLite is for drivers on one host at a time, because its locks are not "
+                "sure to hold on a network file system; wait, or share a database: --store postgresql+psycopg://... "
+                "(docs/store.md)"
+            )
+
+
+def is_elsewhere(owner: str) -> bool:
+    """Whether an owner is a process of another machine; containers of one machine are not elsewhere."""
+    host, pid, start = _parts(owner)
+    here = (_machine() or "").partition("-")[0]
+    return bool(pid) and host != socket.gethostname() and (not here or start.partition("-")[0] != here)
 
 
 def is_held(session: Session, sweep_id: int) -> bool:
@@ -144,11 +166,15 @@ def give_back(session: Session, sweep_id: int, generation: int) -> None:
 
 
 def _held(row: SweepRow) -> str:
-    who, until = _who(row.lease_owner or ""), f"{row.lease_expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    who, until = _who(row.lease_owner or ""), _moment(row)
     return (
         f"sweep {row.name} is being driven by {who}, whose lease lasts until {until} unless it renews it; "
         f"wait, or stop it: noise-search stop {row.name}"
     )
+
+
+def _moment(row: SweepRow) -> str:
+    return f"{row.lease_expires_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _who(owner: str) -> str:

@@ -209,7 +209,9 @@ def _upgrade_optuna(location: Location) -> None:
     with _ONE_MIGRATION:
         storage = RDBStorage(url, engine_kwargs=engine_options(url), skip_compatibility_check=True)
         try:
-            storage.upgrade()
+            # Its migrations set up logging for the whole process: not for nothing.
+            if storage.get_current_version() != storage.get_head_version():
+                storage.upgrade()
         except CommandError as error:
             raise CallerError(
                 f"store: expected a schema this Optuna knows, got one of a newer Optuna at {location} ({error}); "
