@@ -106,9 +106,10 @@ def _refuse_another_host(session: Session) -> None:
     """Refuse to drive what lies in a file while a driver of another host holds a lease in it."""
     lasts = SweepRow.lease_expires_at > from_now(0)
     for row in session.scalars(select(SweepRow).where(SweepRow.lease_owner.is_not(None), lasts)):
-        if is_elsewhere(row.lease_owner or ""):
+        owner = row.lease_owner or ""
+        if is_elsewhere(owner):
             raise CallerError(
-                f"store: this one is driven from host {_parts(row.lease_owner or '')[0]}, whose lease of sweep {row.name} "
+                f"store: this one is driven from host {_parts(owner)[0]}, whose lease of sweep {row.name} "
                 f"lasts until {_moment(row)}; SQLite is for drivers on one host at a time, because its locks are not "
                 "sure to hold on a network file system; wait, or share a database: --store postgresql+psycopg://... "
                 "(docs/store.md)"
