@@ -155,7 +155,7 @@ def _common_options() -> _Parser:
     store = (
         f"a folder, or postgresql+psycopg://USER@HOST/DATABASE; default: ${STORE_VARIABLE}, else ./noise_search_runs"
     )
-    common.add_argument("--store", metavar="FOLDER|URL", help=store)
+    common.add_argument("--store", metavar="FOLDER_OR_URL", help=store)
     common.add_argument("--json", action="store_true", help="print JSON alone on standard output")
     common.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
     return common

@@ -77,6 +77,8 @@ def print_outcome(outcome: SweepOutcome, overrides: Sequence[str] = ()) -> None:
     if outcome.picked is not None:
         store = shlex.quote(str(outcome.location))
         print(f"next:   {program('noise-search')} confirm {outcome.name} --store {store}")
+    if outcome.location.is_shared:
+        print("        (the password of the store is taken from PGPASSWORD or ~/.pgpass)")
 
 
 def _made_with(overrides: Sequence[str]) -> str:

@@ -58,9 +58,15 @@ def _missing(connection: Connection) -> list[str]:
             lacking.append(f"USAGE ON SCHEMA {name}")
         elif not connection.scalar(text(_WRITES), {"name": name}):
             lacking.append(f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name}")
+        elif not connection.scalar(text(_COUNTS), {"name": name}):
+            lacking.append(f"USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {name}")
     return lacking
 
 
+_COUNTS = """
+    SELECT coalesce(bool_and(has_sequence_privilege(c.oid, 'USAGE')), true)
+    FROM pg_class c WHERE c.relkind = 'S' AND c.relnamespace = to_regnamespace(:name)
+"""
 _WRITES = """
     SELECT coalesce(bool_and(has_table_privilege(c.oid, kind)), true)
     FROM pg_class c CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
