@@ -9,7 +9,7 @@ from pathlib import Path
 from noise_search.commands.places import store_location
 from noise_search.store import create_schema, schema_versions
 from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
-from noise_search.tracking.mlflow_sink import upgrade_schema
+from noise_search.tracking.upgrading import upgrade_schema
 
 
 @dataclass(frozen=True, slots=True)

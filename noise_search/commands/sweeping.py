@@ -120,7 +120,7 @@ def _location(spec: StoreSpec, store: str | Path | Location | None) -> Location:
 
 
 def _record(plan: Plan, location: Location) -> SweepRecord:
-    with open_store(location, create=False) as store:
+    with open_store(location, create=False, patient=True) as store:
         return store.sweep(plan.name)
 
 
@@ -205,7 +205,7 @@ def sweep_files(name: str, location: Location) -> dict[str, Path]:
 
 
 def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: str | None = None) -> SweepOutcome:
-    with open_store(location, create=False) as store:
+    with open_store(location, create=False, patient=True) as store:
         rows, (waiting, not_asked) = front_rows(store, record.id), left(store, record)
         found = progress(store, record, is_driven=False)
         ahead = lead(store, record, rows)

@@ -59,17 +59,22 @@ if TYPE_CHECKING:
 __all__ = ["Store", "Writer", "create_schema", "is_current", "open_store"]
 
 
-def open_store(location: Location, *, create: bool) -> Store:
-    """Store at `location`; with `create` it is made first, or brought up to date.
+def open_store(location: Location, *, create: bool, patient: bool = False) -> Store:
+    """Store at `location`; with `create` one in a folder is made first, or brought up to date.
+
+    Args:
+        location: Of the store.
+        create: Whether it may be made; one in PostgreSQL is made by `noise-search migrate` alone.
+        patient: Whether a server that is lost is waited for, as in the middle of work.
 
     Raises:
         CallerError: The store is missing, of another version, or cannot be used (see `create_schema`).
     """
-    if create:
+    if create and not location.is_shared:
         create_schema(location)
     store = Store(location)
     try:
-        store.check()
+        store.patience.call(store.check) if patient else store.check()
     except CallerError:
         store.close()
         raise
@@ -368,6 +373,7 @@ class Store:
         """Optuna's storage of this store: one object for all calls, closed with the store."""
         if self._optuna is None:
             self._optuna = optuna_storage(self.location)
+            self._optuna.patience = self.patience
         return self._optuna
 
 

@@ -17,7 +17,6 @@ from sqlalchemy.schema import CreateSchema
 from noise_search.errors import CallerError
 from noise_search.store.engines import add_pragmas, connect_engine, engine_options, explained
 from noise_search.store.locations import MLFLOW, OPTUNA, SEARCH, Location
-from noise_search.store.patience import Patience
 from noise_search.store.tables import SCHEMA, VERSION_TABLE
 from noise_search.store.versions import revision_of, schema_versions, shared_versions
 
@@ -196,7 +195,6 @@ def _shared_storage(location: Location) -> StudyStorage:
             f"store: expected a schema this Optuna knows, got another at {location} ({error}); "
             f"bring an older one up to date with: {migrate_command(location)}"
         ) from error
-    storage.patience = Patience(location.retry_seconds)
     return storage
 
 

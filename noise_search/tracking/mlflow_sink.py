@@ -41,7 +41,6 @@ from noise_search.tracking.messages import (
     SweepOpened,
     continued,
 )
-from noise_search.urls import without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -211,28 +210,17 @@ def create_schema(tracking_url: str) -> None:
     connect(tracking_url)
 
 
-def upgrade_schema(tracking_url: str) -> None:
-    """Create MLflow's tables on a server, or bring them up to date, by MLflow's own migrations.
-
-    The caller sees to it that one process does this at a time, and no other opens tables that are not made yet.
-    """
-    _quiet()
-    from mlflow.db import upgrade
-
-    upgrade.callback(tracking_url)
-    connect(tracking_url)  # which makes the first experiment
-
-
 def _check_version(tracking_url: str) -> None:
-    _quiet()
+    """Refuse tables on a server that belong to another version of MLflow."""
+    quiet()
     from mlflow.exceptions import MlflowException
 
     try:
         connect(tracking_url)
     except MlflowException as error:
         raise CallerError(
-            f"MLflow: expected a schema this MLflow knows at {hidden(tracking_url)}, got another "
-            f"({str(error).splitlines()[0]}); bring an older one up to date with: noise-search migrate"
+            f"MLflow: expected a schema this MLflow knows at {hidden(tracking_url).partition('?')[0]}, got "
+            f"another ({str(error).splitlines()[0]}); bring an older one up to date with: noise-search migrate"
         ) from error
 
 
@@ -299,14 +287,14 @@ def connect(tracking_url: str) -> MlflowClient:
             "tracking: expected the URL of a database, sqlite:///FILE or postgresql+psycopg://..., "
             f"got {hidden(tracking_url)!r}"
         )
-    _quiet()
+    quiet()
     from mlflow import MlflowClient
 
     # The registry is named too, or MLflow resolves it from the working folder.
     return MlflowClient(tracking_url, registry_uri=tracking_url)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Before MLflow is imported: it shall tell nobody, and log no migrations."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -413,5 +401,5 @@ def _tags(values: Mapping[str, str]) -> list[RunTag]:
 
 
 def hidden(url: str) -> str:
-    """`url` without its password and its query."""
-    return without_password(url).partition("?")[0]
+    """`url` without its password."""
+    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", url)
