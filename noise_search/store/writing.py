@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,12 +9,12 @@ from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from noise_search.store import leases
-from noise_search.store.patience import Patience, in_one_line, is_lost, is_repeated, patiently
+from noise_search.store.patience import Patience, is_repeated, patiently
 from noise_search.store.records import MemberRecord, NewMember, NewResult, OutboxEntry
+from noise_search.store.renewing import Renewal
 from noise_search.store.rows import member_record
 from noise_search.store.statements import (
     SET_OUTCOME,
@@ -38,9 +36,7 @@ from noise_search.store.tables import (
     SweepRow,
 )
 
-LOST_PAUSE_SECONDS = 2.0  # between tries to renew a lease while the server is lost
 REMOVED = "removed"  # key in the identity of a sweep that is being removed
-_log = logging.getLogger(__name__)
 
 
 class SweepChanges(TypedDict, total=False):
@@ -77,9 +73,8 @@ class Writer:
         self.generation = generation
         self._sessions = sessions
         self._lease_seconds = lease_seconds
-        self._released = threading.Event()
-        self._renewal = threading.Thread(target=self._keep_renewing, name=f"lease-{sweep_id}", daemon=True)
-        self._renewal.start()
+        self._released = False
+        self._renewal = Renewal(self._renew, lease_seconds, f"lease of sweep {sweep_id}")
 
     def __enter__(self) -> Self:
         return self
@@ -297,30 +292,16 @@ class Writer:
 
     def release(self) -> None:
         """Stop renewing and let others drive; does nothing to a lease that is lost or released already."""
-        if self._released.is_set():
+        if self._released:
             return
-        self._released.set()
-        self._renewal.join()
+        self._released = True
+        self._renewal.end()
         self._give_back()
 
     @patiently
     def _give_back(self) -> None:
         with self._sessions.begin() as session:
             leases.give_back(session, self.sweep_id, self.generation)
-
-    def _keep_renewing(self) -> None:
-        pause = own = self._lease_seconds / 3
-        while not self._released.wait(pause):
-            try:
-                self._renew()
-                pause = own
-            except leases.LeaseLost as error:
-                _log.warning("%s", error)
-                return
-            except (OperationalError, InterfaceError) as error:
-                # The disk may be full, the database blocked or its server lost for now; the lease outlasts some tries.
-                _log.warning("lease of sweep %d not renewed, trying again: %s", self.sweep_id, in_one_line(error))
-                pause = min(own, LOST_PAUSE_SECONDS) if is_lost(error) else own
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -212,12 +212,11 @@ def create_schema(tracking_url: str) -> None:
 
 def _check_version(tracking_url: str) -> None:
     """Refuse tables on a server that belong to another version of MLflow."""
-    quiet()
-    from mlflow.exceptions import MlflowException
-
     try:
         connect(tracking_url)
-    except MlflowException as error:
+    except Exception as error:
+        if type(error).__name__ != "MlflowException":  # not imported before `connect` has set MLflow up
+            raise
         raise CallerError(
             f"MLflow: expected a schema this MLflow knows at {hidden(tracking_url).partition('?')[0]}, got "
             f"another ({str(error).splitlines()[0]}); bring an older one up to date with: noise-search migrate"
@@ -287,17 +286,12 @@ def connect(tracking_url: str) -> MlflowClient:
             "tracking: expected the URL of a database, sqlite:///FILE or postgresql+psycopg://..., "
             f"got {hidden(tracking_url)!r}"
         )
-    quiet()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow import MlflowClient
 
     # The registry is named too, or MLflow resolves it from the working folder.
     return MlflowClient(tracking_url, registry_uri=tracking_url)
-
-
-def quiet() -> None:
-    """Before MLflow is imported: it shall tell nobody, and log no migrations."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 
 def _create_file(path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from noise_search.tracking.mlflow_sink import connect, quiet
+import os
+
+from noise_search.tracking.mlflow_sink import connect
 
 
 def upgrade_schema(tracking_url: str) -> None:
@@ -10,7 +12,8 @@ def upgrade_schema(tracking_url: str) -> None:
 
     The caller sees to it that one process does this at a time, and no other opens tables that are not made yet.
     """
-    quiet()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow.db import upgrade
 
     upgrade.callback(tracking_url)
