@@ -47,9 +47,10 @@ def ui(
         RuntimeError: MLflow's server does not start.
     """
     location = store_location(store)
-    if name is not None:
+    if name is not None or location.is_shared:  # MLflow's server would make tables where there are none
         with open_store(location, create=False) as opened:
-            opened.sweep(name)
+            if name is not None:
+                opened.sweep(name)
     if not location.has_tracking:
         raise CallerError(
             f"ui: expected an MLflow database, found none in {location}; "

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, text
 from sqlalchemy.schema import CreateSchema
@@ -187,14 +187,16 @@ def _shared_storage(location: Location) -> StudyStorage:
     from noise_search.store.studies import StudyStorage
 
     url = location.optuna_url
-    try:
-        with explained(location):
-            storage = StudyStorage(url, engine_kwargs=engine_options(url), skip_table_creation=True)
-    except RuntimeError as error:
+    options: dict[str, Any] = {"skip_table_creation": True, "skip_compatibility_check": True}
+    with explained(location):
+        storage = StudyStorage(url, engine_kwargs=engine_options(url), **options)
+        known, found = storage.get_head_version(), storage.get_current_version()
+    if found != known:
+        storage.engine.dispose()
         raise CallerError(
-            f"store: expected a schema this Optuna knows, got another at {location} ({error}); "
+            f"store: expected the schema of this Optuna, {known}, at {location}, got {found}; "
             f"bring an older one up to date with: {migrate_command(location)}"
-        ) from error
+        )
     return storage
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from noise_search.tracking.mlflow_sink import connect
+
+_POOL = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
 
 
 def upgrade_schema(tracking_url: str) -> None:
@@ -16,5 +20,19 @@ def upgrade_schema(tracking_url: str) -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow.db import upgrade
 
-    upgrade.callback(tracking_url)
+    with _without_pool():
+        upgrade.callback(tracking_url)
     connect(tracking_url)  # which makes the first experiment
+
+
+@contextmanager
+def _without_pool() -> Iterator[None]:
+    """Have MLflow close each connection after its use: nobody closes the engine that it upgrades with."""
+    before = os.environ.get(_POOL)
+    os.environ[_POOL] = "NullPool"
+    try:
+        yield
+    finally:
+        os.environ.pop(_POOL)
+        if before is not None:
+            os.environ[_POOL] = before

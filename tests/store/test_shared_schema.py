@@ -87,7 +87,10 @@ def test_an_older_schema_is_refused_with_what_to_run(shared: Location) -> None:
 
 def test_a_schema_of_another_optuna_is_named_with_what_to_do(shared: Location) -> None:
     rows(shared, "UPDATE optuna.alembic_version SET version_num = 'v2.6.0.a'")
-    with stored(shared) as store, pytest.raises(CallerError, match=r"this Optuna knows.*noise-search migrate --store "):
+    with (
+        stored(shared) as store,
+        pytest.raises(CallerError, match=r"of this Optuna, .* got v2.6.0.a; .*noise-search migrate --store "),
+    ):
         store.optuna_storage()
     rows(shared, "UPDATE optuna.alembic_version SET version_num = 'v99.0.0.a'")
     with pytest.raises(CallerError, match="one of a newer Optuna"):
