@@ -59,9 +59,9 @@ class Patience:
         return found
 
     def _again(self, transact: Callable[[], Returned]) -> Returned:
-        from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+        from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-        waits = wait_exponential_jitter(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=FIRST_PAUSE_SECONDS)
+        waits = wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         tries = Retrying(retry=retry_if_exception(is_lost), wait=waits, stop=stop_after_delay(self.seconds))
         try:
             with _repeating():
@@ -108,9 +108,10 @@ def is_lost(error: BaseException | None) -> bool:
     """Whether an error, or what it was raised from, is one of a server that may be back in a while."""
     while error is not None and not isinstance(error, DBAPIError):
         error = error.__cause__
-    if error is None or not hasattr(error.orig, "sqlstate"):  # SQLite has none
+    said = None if error is None else error.orig
+    if not hasattr(said, "sqlstate"):  # SQLite has none
         return False
-    state = error.orig.sqlstate
+    state = said.sqlstate
     if state is None:  # the connection, not the statement
         return isinstance(error, OperationalError | InterfaceError)
     return str(state).startswith(_PASSING)

@@ -95,8 +95,9 @@ def rows(place: Path | Location, sql: str) -> list[Any]:
 
 
 def _answer(location: Location, sql: str) -> list[Any]:
-    url = make_url(location.search_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(url, autocommit=True) as connection:
+    url = make_url(location.search_url)
+    where = {"host": url.host, "port": url.port, "user": url.username, "password": url.password, "dbname": url.database}
+    with psycopg.connect(**where, options=str(url.query["options"]), autocommit=True) as connection:  # type: ignore[arg-type]
         found = connection.execute(sql)  # type: ignore[call-overload]
         return found.fetchall() if found.description else []
 
