@@ -109,7 +109,7 @@ def is_lost(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, DBAPIError):
         error = error.__cause__
     said = None if error is None else error.orig
-    if not hasattr(said, "sqlstate"):  # SQLite has none
+    if said is None or not hasattr(said, "sqlstate"):  # SQLite has none
         return False
     state = said.sqlstate
     if state is None:  # the connection, not the statement
