@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from noise_search.commands.places import sweep_location
 from noise_search.config import build, compose
 from noise_search.corruptions.suites import uncalibrated
 from noise_search.data import forget_loaded
@@ -23,8 +24,7 @@ from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, op
 from noise_search.search.pick import pick_row
 from noise_search.search.progress import STORED, left, progress, state_reached
 from noise_search.search.reporting import Silent
-from noise_search.spec import StoreSpec
-from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
+from noise_search.store import Location, OutboxEntry, SweepRecord, open_store
 from noise_search.training import load_dataset
 
 
@@ -103,20 +103,13 @@ def run_sweep(
 ) -> SweepOutcome:
     """Run a sweep from a composed configuration; see `sweep`."""
     spec = build(config)
-    location = _location(spec.store, store)
+    location = sweep_location(spec.store, store)
     plan = make_plan(spec, load_dataset(spec.data))
     if done := finished(plan, location):
         return _outcome(done, location, changed=False)
     with open_sweep(plan, location) as opened:
         state = _drive_to_the_end(opened, location, reporter or Silent())
     return _outcome(_record(plan, location), location, changed=True, state=state)
-
-
-def _location(spec: StoreSpec, store: str | Path | Location | None) -> Location:
-    """Where a sweep is kept: `store`, with the folder and the patience of the configuration, or what that names."""
-    if isinstance(store, Location):
-        return store
-    return locate(spec.url if store is None else store, folder=spec.folder, retry_seconds=spec.retry_seconds)
 
 
 def _record(plan: Plan, location: Location) -> SweepRecord:
