@@ -63,7 +63,7 @@ class Driver:
 WRITES: dict[str, Callable[[Driver], object]] = {
     "add_members": lambda own: own.writer.add_members([trial(1), NO_NOISE]),
     "promote": lambda own: own.writer.promote([1], 9),
-    "start_job": lambda own: own.writer.start_job([1], from_epoch=3, to_epoch=9),
+    "start_job": lambda own: own.writer.start_job([1], from_epoch=3, to_epoch=9) > 0,
     "finish_job": Driver.finish,
     "fail_job": lambda own: own.writer.fail_job(own.job, "no", kind="error", blamed=1, seconds=2.0),
     "add_results": lambda own: own.writer.add_results([result(1)], [ENTRY]),
