@@ -47,10 +47,11 @@ def test_a_server_that_restarts_in_the_middle_of_a_sweep_costs_waiting_and_nothi
 
 
 @contextmanager
-def restarted_at_random(server: Server, seed: int) -> Iterator[list[str]]:
-    """Restarts at moments that nobody has chosen, for as long as the block lasts."""
+def restarted_at_random(server: Server, begun: threading.Event, seed: int) -> Iterator[list[str]]:
+    """Restarts at moments that nobody has chosen, from when it has begun for as long as the block lasts."""
 
     def restart() -> None:
+        begun.wait()
         while not done.wait(draw.uniform(0.5, 2.0)):
             server.stop(draw.choice(MODES))
             server.start()
@@ -64,6 +65,7 @@ def restarted_at_random(server: Server, seed: int) -> Iterator[list[str]]:
         yield restarts
     finally:
         done.set()
+        begun.set()
         thread.join()
 
 
@@ -71,8 +73,9 @@ def restarted_at_random(server: Server, seed: int) -> Iterator[list[str]]:
 def test_a_server_that_restarts_at_any_moment_costs_waiting_and_nothing_else(
     postgres: Server, shared: Location, tmp_path: Path
 ) -> None:
-    with restarted_at_random(postgres, seed=0) as restarts:
-        assert run(shared).state == "complete"
+    begun = threading.Event()
+    with restarted_at_random(postgres, begun, seed=0) as restarts:
+        assert run(shared, before_job=lambda _number, _job: begun.set()).state == "complete"
     assert restarts
     assert findings_in(shared) == undisturbed(tmp_path / "folder")
     assert optuna_knows(shared) == optuna_knows(tmp_path / "folder")
