@@ -44,7 +44,7 @@ class Server:
         """What a client of its own gets for a statement, committed."""
         options = {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD, "dbname": database}
         with psycopg.connect(**options, autocommit=True) as connection:  # type: ignore[arg-type]
-            found = connection.execute(statement)  # type: ignore[call-overload]
+            found = connection.execute(statement)
             return found.fetchall() if found.description else []
 
     def new_database(self, template: str = "template1") -> str:

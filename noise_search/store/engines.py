@@ -34,7 +34,10 @@ _SERVER: dict[str, object] = {
 def connect_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     """Engine for one of our databases; opens nothing yet.
 
-    Migrations of SQLite need `foreign_keys=False`: rebuilding a table drops it first, and its rows' dependants with it.
+    Args:
+        url: Of the database.
+        foreign_keys: False for migrations. On SQLite rebuilding a table drops it first, and its rows' dependants with
+            it; on a server they may take longer than `add_limits` allows.
     """
     engine = create_engine(
         url,
@@ -42,6 +45,8 @@ def connect_engine(url: str, *, foreign_keys: bool = True) -> Engine:
         json_serializer=partial(json.dumps, allow_nan=False, ensure_ascii=False),
     )
     if engine.dialect.name != "sqlite":
+        if foreign_keys:
+            add_limits(engine)
         return engine
     add_pragmas(engine)
     if foreign_keys:
@@ -61,6 +66,14 @@ def engine_options(url: str) -> dict[str, Any]:
         raise CallerError(f"store: PostgreSQL needs psycopg ({error}): pip install 'noise-search[postgres]'") from error
     # A driver, its mirror and its lease use three connections at a time.
     return {"connect_args": _SERVER, "pool_pre_ping": True, "pool_size": 3, "max_overflow": 7}
+
+
+def add_limits(engine: Engine) -> None:
+    """Have every new connection to a server give up a lock that others hold for long, and lose its own if it hangs.
+
+    Who stops in the middle of a transaction loses its locks before its lease has expired.
+    """
+    event.listen(engine, "connect", _set_limits)
 
 
 def add_pragmas(engine: Engine) -> None:
@@ -120,6 +133,13 @@ def _meaning(name: str) -> str | None:
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"a database that no other process blocks for {BUSY_SECONDS:.0f} s"
     return None
+
+
+def _set_limits(connection: Any, _record: object) -> None:
+    connection.autocommit = True  # what is set in a transaction goes with it
+    for limit in (f"lock_timeout = '{BUSY_SECONDS:.0f}s'", "idle_in_transaction_session_timeout = '40s'"):
+        connection.execute(f"SET {limit}")
+    connection.autocommit = False
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:

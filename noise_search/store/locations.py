@@ -21,8 +21,6 @@ ALLOWED = f"a folder, or {DRIVER}://USER@HOST/DATABASE"
 
 # `?`, `#` and `%` mean something in a database URL, `{` and `}` in Optuna's templates of them.
 _UNUSABLE = "?#%{}"
-# Times come back in UTC. Who hangs in the middle of a transaction loses its locks before its lease has expired.
-_SETTINGS = "-ctimezone=UTC -clock_timeout=30s -cidle_in_transaction_session_timeout=40s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ class Location:
             return f"sqlite:///{self.folder / file}"
         url = make_url(self.server)
         own = url.query.get("options", ())
-        options = " ".join([*([own] if isinstance(own, str) else own), _SETTINGS, f"-csearch_path={schema}"])
+        options = " ".join([*([own] if isinstance(own, str) else own), "-ctimezone=UTC", f"-csearch_path={schema}"])
         return url.update_query_dict({"options": options}).render_as_string(hide_password=False)
 
 

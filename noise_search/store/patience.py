@@ -50,8 +50,10 @@ class Patience:
         try:
             found = transact()
         except Exception as error:
-            if not self.seconds or self._given_up or not is_lost(error):
+            if not self.seconds or not is_lost(error):
                 raise
+            if self._given_up:
+                raise self._lost(error) from error
             _log.warning("database lost, trying again for %.0f s: %s", self.seconds, in_one_line(error))
             found = self._again(transact)
             _log.warning("database found again")
@@ -70,10 +72,13 @@ class Patience:
             self._given_up = True
             last = error.last_attempt.exception()
             assert last is not None
-            raise StoreLostError(
-                f"store: its database could not be reached for {self.seconds:g} s (store.retry_seconds): "
-                f"{in_one_line(last)}; once it can, the same command goes on"
-            ) from last
+            raise self._lost(last) from last
+
+    def _lost(self, error: BaseException) -> StoreLostError:
+        return StoreLostError(
+            f"store: its database could not be reached for {self.seconds:g} s (store.retry_seconds): "
+            f"{in_one_line(error)}; once it can, the same command goes on"
+        )
 
 
 class Patient(Protocol):

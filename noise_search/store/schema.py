@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.schema import CreateSchema
 
 from noise_search.errors import CallerError
-from noise_search.store.engines import add_pragmas, connect_engine, engine_options, explained
+from noise_search.store.engines import add_limits, add_pragmas, connect_engine, engine_options, explained
 from noise_search.store.locations import MLFLOW, OPTUNA, SEARCH, Location
 from noise_search.store.tables import SCHEMA, VERSION_TABLE
 from noise_search.store.versions import revision_of, schema_versions, shared_versions
@@ -197,6 +197,8 @@ def _shared_storage(location: Location) -> StudyStorage:
             f"store: expected the schema of this Optuna, {known}, at {location}, got {found}; "
             f"bring an older one up to date with: {migrate_command(location)}"
         )
+    add_limits(storage.engine)
+    storage.engine.dispose()  # connections that the constructor has opened lack them
     return storage
 
 
@@ -260,10 +262,9 @@ def _place(location: Location) -> Path | Location:
 @contextmanager
 def _schemas_locked(location: Location) -> Iterator[None]:
     """Make the schemas, and keep other processes from doing what is done here, for as long as the block lasts."""
-    engine = connect_engine(location.search_url)
+    engine = connect_engine(location.search_url, foreign_keys=False)
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("SET lock_timeout = 0"))  # others may take as long as they need
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})  # until the connection ends
             for schema in (SEARCH, OPTUNA, MLFLOW):
                 if connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": schema}) is None:

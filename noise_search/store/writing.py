@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import Self, Unpack
 
 from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from noise_search.store import leases
-from noise_search.store.patience import Patience, is_repeated, patiently
-from noise_search.store.records import MemberRecord, NewMember, NewResult, OutboxEntry
+from noise_search.store.patience import (
+    Patience,
+    StoreLostError,
+    in_one_line,
+    is_lost,
+    is_repeated,
+    patiently,
+)
+from noise_search.store.records import MemberRecord, NewMember, NewResult, OutboxEntry, SweepChanges
 from noise_search.store.renewing import Renewal
 from noise_search.store.rows import member_record
 from noise_search.store.statements import (
@@ -36,20 +45,8 @@ from noise_search.store.tables import (
     SweepRow,
 )
 
+_log = logging.getLogger(__name__)
 REMOVED = "removed"  # key in the identity of a sweep that is being removed
-
-
-class SweepChanges(TypedDict, total=False):
-    """What `Writer.update_sweep` may set."""
-
-    state: str
-    train_mode: str | None
-    score_mode: str | None
-    bitwise: bool | None
-    budget_trials: int
-    stop_requested: bool
-    config: dict[str, object]
-    finished_at: datetime | None
 
 
 class Writer:
@@ -296,7 +293,12 @@ class Writer:
             return
         self._released = True
         self._renewal.end()
-        self._give_back()
+        try:
+            self._give_back()
+        except (OperationalError, InterfaceError, StoreLostError) as error:
+            if not is_lost(error):
+                raise
+            _log.warning("lease of sweep %d not given back, it will expire: %s", self.sweep_id, in_one_line(error))
 
     @patiently
     def _give_back(self) -> None:

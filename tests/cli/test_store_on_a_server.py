@@ -56,10 +56,10 @@ def json_of(ns: Run, *arguments: str) -> object:
 def dumped(postgres: Server, url: str) -> str:
     """Everything that a database holds, as text."""
     name = url.rpartition("/")[2]
-    program = [postgres.binaries / "pg_dump", "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "noise", name]
-    return subprocess.run(
-        program, env={**os.environ, "PGPASSWORD": PASSWORD}, check=True, capture_output=True, text=True
-    ).stdout
+    program = [str(postgres.binaries / "pg_dump"), "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "noise", name]
+    password = {**os.environ, "PGPASSWORD": PASSWORD}
+    said: str = subprocess.run(program, env=password, check=True, capture_output=True, text=True).stdout
+    return said
 
 
 @pytest.mark.slow
@@ -100,7 +100,8 @@ def test_a_database_that_nobody_has_migrated_is_named_with_what_to_do(ns: Run, u
     shown = url.replace(":p%40ss%3Aw%2Frd", "")
     advice = f"store: expected a store, found none at {shown}; make it with: noise-search migrate --store {shown}"
     for command in (("status",), SWEEP, ("rm", NAME, "--yes"), ("ui",)):
-        assert ns(*command, "--store", url) == (2, "", [advice])
+        code, out, said = ns(*command, "--store", url)
+        assert (code, out, said[-1]) == (2, "", advice)
 
 
 def test_migrating_again_changes_nothing(ns: Run, migrated_url: str) -> None:

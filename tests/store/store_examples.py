@@ -98,7 +98,7 @@ def _answer(location: Location, sql: str) -> list[Any]:
     url = make_url(location.search_url)
     where = {"host": url.host, "port": url.port, "user": url.username, "password": url.password, "dbname": url.database}
     with psycopg.connect(**where, options=str(url.query["options"]), autocommit=True) as connection:  # type: ignore[arg-type]
-        found = connection.execute(sql)  # type: ignore[call-overload]
+        found = connection.execute(sql)
         return found.fetchall() if found.description else []
 
 

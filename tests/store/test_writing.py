@@ -289,7 +289,7 @@ def test_a_driver_that_lost_its_lease_changes_nothing(place: Location, write: st
     with driven(place) as (store, late):
         late.start_job([late.add_members([trial(0)])[0].id], from_epoch=0, to_epoch=3)
         rows(place, "UPDATE sweeps SET lease_expires_at = '2020-01-01 00:00:00.000000'")
-        with store.take_lease(late.sweep_id, owner="the new one"):
+        with store.take_lease(late.sweep_id, owner="the new one", lease_seconds=3600):
             before = everything(store)
             with pytest.raises(LeaseLost, match="digits has been taken over by the new one"):
                 WRITES[write](late)
