@@ -56,8 +56,9 @@ class Driver:
     def finish(self) -> None:
         self.writer.finish_job(self.job, [result(1)], [ENTRY], epochs_trained=3, samples_scored=100, seconds=2.5)
 
-    def take_again(self) -> None:
-        self.store.take_lease(1, owner=str(self.writer.generation)).release()
+    def take_another(self) -> int:
+        with self.store.take_lease(new_sweep(self.store, "another").id) as writer:
+            return writer.generation
 
 
 WRITES: dict[str, Callable[[Driver], object]] = {
@@ -75,7 +76,7 @@ WRITES: dict[str, Callable[[Driver], object]] = {
     "finish_sweep": lambda own: own.writer.finish_sweep("complete", [ENTRY]),
     "remove_sweep": lambda own: own.writer.remove_sweep(),
     "create_sweep": lambda own: new_sweep(own.store, "other").name,
-    "take_lease": lambda own: own.store.take_lease(new_sweep(own.store, "another").id).generation,
+    "take_lease": Driver.take_another,
     "release": lambda own: own.writer.release(),
     "request_stop": lambda own: own.store.request_stop(1),
     "register_card": lambda own: own.store.register_card(1, CARD).version,
