@@ -83,7 +83,7 @@ def test_a_sweep_on_a_server_from_migrate_to_rm(ns: Run, postgres: Server, url: 
     run("report", NAME)
     run("stop", NAME)
     stored, files = dumped(postgres, url), [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
-    assert {path.name for path in files} >= {"card.yaml", "index.html", "model.safetensors"}
+    assert {path.name for path in files} >= {"card.yaml", "report.html", "model.safetensors"}
     assert len(postgres.ask("SELECT 1 FROM optuna.trials", url.rpartition("/")[2])) == BUDGET + 2
     assert len(postgres.ask("SELECT 1 FROM mlflow.runs WHERE status = 'RUNNING'", url.rpartition("/")[2])) == 0
     assert len(postgres.ask("SELECT 1 FROM mlflow.runs", url.rpartition("/")[2])) > BUDGET + CONTROLS
