@@ -35,6 +35,7 @@ class Seat:
         scores: Epoch -> clean, robust, worst_family and score, means over seeds.
         checkpoints: Epoch -> seed -> where its state lies.
         reached: Epochs it has trained, the last of `scores`: asked far more often than it changes.
+        busy: Whether it is in a job under way.
     """
 
     id: int
@@ -52,6 +53,7 @@ class Seat:
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
     checkpoints: dict[int, dict[int, dict[str, str]]] = field(default_factory=dict)
     reached: int = 0
+    busy: bool = False
 
     @property
     def name(self) -> str:
@@ -118,8 +120,8 @@ class Board:
         self._note_standings(seat)
 
     def due(self) -> list[Seat]:
-        """Who may train: controls first, then trials in order."""
-        due = [seat for seat in self._live.values() if seat.reached < seat.target]
+        """Who may train and does not: controls first, then trials in order."""
+        due = [seat for seat in self._live.values() if seat.reached < seat.target and not seat.busy]
         return sorted(due, key=lambda seat: (seat.control is None, seat.number or 0, seat.id))
 
     def waiting(self, rung: int) -> list[Seat]:

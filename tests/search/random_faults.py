@@ -19,7 +19,7 @@ from typing import Any
 from optuna.storages import BaseStorage, InMemoryStorage
 from simulations import executor, findings, simulated_spec
 
-from noise_search.execute import SimulatedExecutor
+from noise_search.execute import OneByOne, SimulatedExecutor
 from noise_search.execute.simulated import noisy_curves
 from noise_search.search.asking import Study
 from noise_search.search.simulating import simulate
@@ -180,7 +180,7 @@ def _end_lease(store: Store, name: str) -> None:
         connection.execute("UPDATE sweeps SET lease_expires_at = '2000-01-01 00:00:00.000000' WHERE name = ?", (name,))
 
 
-class UnreliableExecutor:
+class UnreliableExecutor(OneByOne):
     """Executor whose jobs something befalls now and then; see `CHANCES`.
 
     Args:
@@ -199,6 +199,7 @@ class UnreliableExecutor:
         faults: Counter[str],
         overtake: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._inner, self._moments, self._rng, self._faults = inner, moments, rng, faults
         self._overtake, self._late_seconds = overtake, 0.0
         self._earlier: list[Result] = []
