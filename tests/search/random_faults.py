@@ -2,7 +2,8 @@
 
 Drivers are killed at any moment: before or after whatever they write to the store or tell Optuna, and within jobs. Some
 are overtaken: their lease ends in the middle of a job and another driver finishes the sweep. Jobs fail, run out of
-memory, take long; their results come in disorder, twice, with those of earlier jobs, or not at all.
+memory, take long; those side by side end in any order; results come in disorder, twice, with those of earlier jobs, or not
+at all.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from optuna.storages import BaseStorage, InMemoryStorage
 from simulations import executor, findings, simulated_spec
 
-from noise_search.execute import OneByOne, SimulatedExecutor
+from noise_search.execute import Finished, OnEpoch, OneByOne, SimulatedExecutor
 from noise_search.execute.simulated import noisy_curves
 from noise_search.search.asking import Study
 from noise_search.search.simulating import simulate
@@ -214,6 +215,11 @@ class UnreliableExecutor(OneByOne):
 
     def now(self) -> float:
         return self._inner.now() + self._late_seconds
+
+    def next(self, on_epoch: OnEpoch) -> Finished:
+        """Of jobs side by side any may end first."""
+        self._submitted.rotate(self._rng.randrange(len(self._submitted)))
+        return super().next(on_epoch)
 
     def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
         def epoch(epochs: int) -> None:

@@ -17,6 +17,8 @@ from noise_search.training import Job, Result
 
 stoppings = pytest.mark.parametrize("stopping", STOPPINGS)
 NOTHING_WRONG = (0, 0, 0, 0)
+# What is decided then depends on which of them have been applied.
+MANY_SMALL_BATCHES = ("budget.trials=16", "sampler.batch=2", "driver.cohort=2")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,28 @@ def test_a_sweep_killed_at_random_moments_whose_jobs_misbehave_loses_no_trial_an
     found = stand.with_faults(*overrides, fault_seed=fault_seed)
     assert found.faults.get("killed", 0) + found.faults.get("overtaken", 0) > 0
     assert (found.lost, found.told_twice, found.different, found.running) == NOTHING_WRONG, found
+
+
+@stoppings
+@pytest.mark.parametrize("window", [2, 3])
+@pytest.mark.parametrize("fault_seed", range(10))
+def test_with_jobs_side_by_side_applied_in_order_it_is_the_sweep_that_nothing_befell(
+    stopping: str, window: int, fault_seed: int, stand: Stand
+) -> None:
+    sampler = "random" if fault_seed % 5 else "tpe"
+    side_by_side = (f"driver.window={window}", "driver.ordered=true", *MANY_SMALL_BATCHES)
+    found = stand.with_faults(*STOPPINGS[stopping], f"sampler.name={sampler}", *side_by_side, fault_seed=fault_seed)
+    assert found.faults.get("killed", 0) + found.faults.get("overtaken", 0) > 0
+    assert (found.lost, found.told_twice, found.different, found.running) == NOTHING_WRONG, found
+
+
+@pytest.mark.parametrize("fault_seed", range(5))
+def test_with_jobs_side_by_side_applied_as_they_come_no_trial_is_lost_or_told_twice(
+    fault_seed: int, stand: Stand
+) -> None:
+    overrides = (*STOPPINGS["halving"], "sampler.name=random", "driver.window=3")
+    found = stand.with_faults(*overrides, fault_seed=fault_seed)
+    assert (found.lost, found.told_twice, found.running) == (0, 0, 0), found
 
 
 def test_nor_does_one_whose_study_is_in_a_database(on_disk: Stand) -> None:
