@@ -2,8 +2,8 @@
 
 Drivers are killed at any moment: before or after whatever they write to the store or tell Optuna, and within jobs. Some
 are overtaken: their lease ends in the middle of a job and another driver finishes the sweep. Jobs fail, run out of
-memory, take long; those side by side end in any order; results come in disorder, twice, with those of earlier jobs, or not
-at all.
+memory, take long, and those side by side end in any order; results come in disorder, twice, with those of earlier jobs, or
+not at all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from optuna.storages import BaseStorage, InMemoryStorage
 from simulations import executor, findings, simulated_spec
 
-from noise_search.execute import Finished, OnEpoch, OneByOne, SimulatedExecutor
+from noise_search.execute import Finished, OneByOne, OnEpoch, SimulatedExecutor
 from noise_search.execute.simulated import noisy_curves
 from noise_search.search.asking import Study
 from noise_search.search.simulating import simulate
