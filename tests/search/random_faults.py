@@ -2,8 +2,8 @@
 
 Drivers are killed at any moment: before or after whatever they write to the store or tell Optuna, and within jobs. Some
 are overtaken: their lease ends in the middle of a job and another driver finishes the sweep. Jobs fail, run out of
-memory, take long, and those side by side end in any order; results come in disorder, twice, with those of earlier jobs, or
-not at all.
+memory, take long, and those side by side end in any order; results come in disorder, twice, with those of earlier jobs,
+or not at all.
 """
 
 from __future__ import annotations
