@@ -6,6 +6,7 @@ from noise_search.execute.contract import Executor, Finished, LostWorkerError, O
 from noise_search.execute.inline import InlineExecutor
 from noise_search.execute.one_by_one import OneByOne
 from noise_search.execute.simulated import RecordedExecutor, Recording, SimulatedExecutor
+from noise_search.execute.simulated_places import SimulatedPlaces
 
 __all__ = [
     "Executor",
@@ -17,5 +18,6 @@ __all__ = [
     "RecordedExecutor",
     "Recording",
     "SimulatedExecutor",
+    "SimulatedPlaces",
     "trained",
 ]

@@ -129,11 +129,11 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
 
 
 def _keep_busy(work: Work) -> None:
-    """Submit jobs until so many are under way as may be, or nothing can be done before one of them ends."""
-    while len(work.under_way) < work.window:
-        refuse_to_go_on(work.opened.store, work.opened.sweep.id)
-        if out_of_time(work.opened):
-            return
+    """Submit jobs until so many are under way as may be, or nothing can be done before one of them ends.
+
+    Everything is compared with the control without noise: as long as it trains, nothing else does.
+    """
+    while len(work.under_way) < work.window and not work.board.control().busy and not out_of_time(work.opened):
         if work.planned:
             submit_planned(work)
         elif seats := _next(work) if work.is_in_order else []:
@@ -225,6 +225,7 @@ def _amount(work: Work) -> tuple[int, int]:
 def _next(work: Work) -> list[Seat]:
     """Members to train next; empty at the end, and where that depends on jobs under way."""
     opened, board = work.opened, work.board
+    refuse_to_go_on(opened.store, opened.sweep.id)
     refuse_diverged(opened.spec, board.control())
     if any(seat.control is not None for one in work.under_way.values() for seat in one.group.seats):
         return []
