@@ -76,6 +76,7 @@ class Board:
         self._spec = spec
         self._seats: dict[int, Seat] = {}
         self._trials: dict[int, Seat] = {}
+        self._controls: list[Seat] = []
         self._live: dict[int, Seat] = {}
         self._standings: dict[int, dict[int, Standing]] = {epoch: {} for epoch in self.rungs[:-1]}
         self._rankings: dict[int, Ranking] = {}
@@ -158,9 +159,13 @@ class Board:
         """All of them."""
         return self._seats.values()
 
+    def controls(self) -> Sequence[Seat]:
+        """Seats of the controls."""
+        return self._controls
+
     def control(self) -> Seat:
         """Seat of the control without noise."""
-        return next(seat for seat in self._seats.values() if seat.control == NO_NOISE_CONTROL)
+        return next(seat for seat in self._controls if seat.control == NO_NOISE_CONTROL)
 
     def is_silent_until(self, seat: Seat, epoch: int) -> bool:
         """Whether nothing of a trial's noise acts before the end of an epoch."""
@@ -188,7 +193,9 @@ class Board:
 
     def _take(self, seat: Seat) -> None:
         self._seats[seat.id] = seat
-        if seat.number is not None:
+        if seat.number is None:
+            self._controls.append(seat)
+        else:
             self._trials[seat.number] = seat
         if seat.state not in FINAL_STATES:
             self._live[seat.id] = seat

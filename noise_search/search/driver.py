@@ -153,7 +153,10 @@ def _take_in(work: Work) -> None:
     else:
         apply(work, own, finished.results)
         forget_checkpoints(work, own.group.seats)
-    if own.turn not in {*(one.turn for one in work.under_way.values()), *(group.turn for group in work.planned)}:
+    if work.split and own.turn not in {
+        *(one.turn for one in work.under_way.values()),
+        *(group.turn for group in work.planned),
+    }:
         work.split.discard(own.turn)
 
 
@@ -227,7 +230,7 @@ def _next(work: Work) -> list[Seat]:
     opened, board = work.opened, work.board
     refuse_to_go_on(opened.store, opened.sweep.id)
     refuse_diverged(opened.spec, board.control())
-    if any(seat.control is not None for one in work.under_way.values() for seat in one.group.seats):
+    if any(seat.busy for seat in board.controls()):
         return []
     if _is_cut_short(work):
         _ask(work)

@@ -118,6 +118,11 @@ class Work:
         """Whether new work may be planned: where the order counts, not while a turn is applied in part."""
         return not (self.opened.spec.driver.ordered and self.split)
 
+    def has_left(self, turn: int) -> bool:
+        """Whether anything of a turn is under way or planned."""
+        of_jobs = any(one.turn == turn for one in self.under_way.values())
+        return of_jobs or any(group.turn == turn for group in self.planned)
+
 
 def training_seeds(spec: SweepSpec) -> tuple[int, ...]:
     """Seeds that every trial is trained with: the sweep's own first."""
