@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
+from noise_search.commands.confirm_plans import ConfirmPlan, latest_with, plan_confirmation
 from noise_search.commands.sweeping import run_sweep
 from noise_search.errors import CallerError
 from noise_search.execute import Executor, InlineExecutor
 from noise_search.search.choosing import candidates
 from noise_search.search.confirm_mirroring import ConfirmationMirror, mirrored
-from noise_search.search.confirmed import measured
+from noise_search.search.confirmed import Measured, is_finished, measured
 from noise_search.search.confirming import (
     CHOOSE,
     MEASURE,
@@ -67,7 +67,18 @@ class ConfirmOutcome:
 
 def confirm(name: str, *, reporter: Reporter | None = None, **settings: Any) -> ConfirmOutcome:
     """Confirm a sweep's front, or go on with it; for the arguments see `plan_confirmation`."""
-    return run_confirmation(plan_confirmation(name, **settings), reporter=reporter)
+    plan = plan_confirmation(name, **settings)
+    return confirmed_before(plan) or run_confirmation(plan, reporter=reporter)
+
+
+def confirmed_before(plan: ConfirmPlan) -> ConfirmOutcome | None:
+    """What a confirmation found that is finished; None where training, or telling MLflow of it, is not at its end."""
+    with open_store(plan.location, create=False) as store:
+        record = latest_with(store, plan.sweep.id, plan.settings)
+        if record is None or not is_finished(record) or (plan.spec.tracking.enabled and store.unsent(plan.sweep.id, 1)):
+            return None
+        found = measured(store, record)
+        return None if plan.lr_check and found.learning_rates is None else _told(plan, found, changed=False)
 
 
 def run_confirmation(
@@ -204,13 +215,18 @@ def _outcome(
 ) -> ConfirmOutcome:
     found = measured(confirmation.store, confirmation.record)
     closing = mirror.closing(found.evidence)
-    record = finish_confirmation(confirmation.writer, confirmation.record.id, closing)
+    finish_confirmation(confirmation.writer, confirmation.record.id, closing)
+    return _told(plan, found, changed=changed)
+
+
+def _told(plan: ConfirmPlan, found: Measured, *, changed: bool) -> ConfirmOutcome:
+    assert found.record.choice is not None
     return ConfirmOutcome(
         plan.sweep.name,
-        record.number,
+        found.record.number,
         plan.held_out.name,
         plan.settings.stored(),
-        _choice(confirmation),
+        found.record.choice,
         found.evidence,
         changed,
         found.learning_rates,
