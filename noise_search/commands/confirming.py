@@ -14,6 +14,7 @@ from noise_search.errors import CallerError
 from noise_search.execute import Executor, InlineExecutor
 from noise_search.search.choosing import candidates
 from noise_search.search.confirm_mirroring import ConfirmationMirror, mirrored
+from noise_search.search.confirm_progress import left_after_choice
 from noise_search.search.confirmed import Measured, is_finished, measured
 from noise_search.search.confirming import (
     CHOOSE,
@@ -126,10 +127,10 @@ def _run(
     on_choice: Callable[[Choice], None],
 ) -> ConfirmOutcome:
     before = len(confirmation.trainings)
-    parts = (CHOOSE, "learning_rates", MEASURE)
-    reporter.begin(sum(plan.epochs[part] for part in parts), before * plan.spec.train.epochs)
+    _begin(plan, confirmation, reporter)
     reporter.message("stage 1")
     _choose(plan, confirmation, on_choice)
+    _begin(plan, confirmation, reporter)  # with what the race and the winner have left out
     mirror.arms(confirmation, CHOOSE)
     if plan.lr_check:
         reporter.message("learning rates")
@@ -139,6 +140,16 @@ def _run(
     run_measuring(confirmation)
     mirror.arms(confirmation, MEASURE)
     return _outcome(plan, confirmation, mirror, changed=len(confirmation.trainings) > before)
+
+
+def _begin(plan: ConfirmPlan, confirmation: Confirmation, reporter: Reporter) -> None:
+    """Say how much there is to train, at most until stage 1 has chosen, and how much of it is done."""
+    epochs, done = plan.spec.train.epochs, len(confirmation.trainings)
+    if confirmation.record.choice is None:
+        total = sum(plan.epochs[part] for part in (CHOOSE, "learning_rates", MEASURE))
+    else:
+        total = done * epochs + left_after_choice(confirmation, lr_check=plan.lr_check) * epochs
+    reporter.begin(total, done * epochs)
 
 
 def _search_constants(plan: ConfirmPlan, reporter: Reporter) -> None:
