@@ -45,7 +45,7 @@ def test_shares_of_importance_are_shown_of_what_is_beyond_chance_alone(
     ("score", "said"),
     [
         (0.803, f"control no_noise scores 0.800, 0.003 less: this lead says nothing; confirm it: {CONFIRM}"),
-        (0.8, "control no_noise scores 0.800: no trial beats it; search on, or take the control"),
+        (0.8, "control no_noise scores 0.800: no trial beats it; search on, or train without noise"),
         (0.9, None),  # three standard errors
     ],
 )
