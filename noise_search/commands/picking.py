@@ -100,14 +100,12 @@ def pick(
 
 
 def _version_of(store: Store, sweep: SweepRecord, text: bytes) -> int | None:
-    """Version that has this card but for its `test_reads`, which grow while policy and evidence stay; None of a new one.
+    """Version that has this card but for `test_reads`, which grow while policy and evidence stay; None of a new one.
 
     Of several, from before they were told apart so, the latest.
     """
-    same = [
-        one.version for one in store.cards(sweep.id) if _without_reads(one.content) == _without_reads(text.decode())
-    ]
-    return max(same, default=None)
+    own = _without_reads(text.decode())
+    return max((one.version for one in store.cards(sweep.id) if _without_reads(one.content) == own), default=None)
 
 
 def _without_reads(text: str) -> str:
