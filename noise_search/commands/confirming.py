@@ -130,8 +130,8 @@ def _run(
     _begin(plan, confirmation, reporter)
     reporter.message("stage 1")
     _choose(plan, confirmation, on_choice)
-    _begin(plan, confirmation, reporter)  # with what the race and the winner have left out
     mirror.arms(confirmation, CHOOSE)
+    _begin(plan, confirmation, reporter)  # with what the race and the winner have left out
     if plan.lr_check:
         reporter.message("learning rates")
         run_rate_check(confirmation)
