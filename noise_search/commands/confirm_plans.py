@@ -75,7 +75,7 @@ def plan_confirmation(
 
     Args:
         name: Of the sweep.
-        rule: That picks the winner; see `pick`. Of `trial=N` or `control=NAME` that one alone races, against the others.
+        rule: That picks the winner; see `pick`. Of `trial=N` or `control=NAME` that alone races, against the others.
         top: Policies of the front, and constant ones, that race in stage 1.
         randoms: Policies drawn at random.
         seeds: Fresh seeds of stage 1.
