@@ -91,11 +91,6 @@ def chosen_by(record: ConfirmationRecord) -> Mapping[str, str]:
     return cast(Mapping[str, str], choice["chosen"])
 
 
-def winner_of(record: ConfirmationRecord) -> int:
-    """Number of the trial that stage 1 has chosen."""
-    return int(chosen_by(record)[WINNER].rpartition(" ")[2])
-
-
 def measured_yard(record: ConfirmationRecord, arms: Sequence[Confirmed]) -> Yard:
     """What stage 2 of a confirmation measured on, read off what it has measured."""
     winner = next(one for one in arms if one.arm == WINNER)

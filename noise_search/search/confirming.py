@@ -177,7 +177,7 @@ def _choice(
 ) -> dict[str, object]:
     """Arms of stage 2 that stage 1 chooses, with their policies, and how everybody did."""
     names = {one.name for one in left if one.group == FRONT}
-    rows = [row for row in front if row.on_front and f"{FRONT} {row.trial}" in names]
+    rows = [row for row in front if row.on_front and row.name in names]
     found = {name: confirmation.of(CHOOSE, name) for name in names}
     best = {group: _best(confirmation, [one for one in left if one.group == group]) for group in (CONSTANT, RANDOM)}
     chosen = {WINNER: choose(rows, found, confirmation.settings.rule), BEST_RANDOM: best[RANDOM]}

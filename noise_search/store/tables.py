@@ -294,6 +294,9 @@ class ConfirmedRow(Base):
     created_at: Mapped[datetime]
 
 
+NO_TRIAL = -1  # of a card that is a control's
+
+
 class CardRow(Base):
     """A card that was picked from a sweep."""
 

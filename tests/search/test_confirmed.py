@@ -16,13 +16,13 @@ from noise_search.corruptions.suites import families
 from noise_search.errors import CallerError
 from noise_search.policy import policy_from_list, policy_to_list
 from noise_search.search.confirmed import (
+    chosen_by,
     evidence_of,
     finished_confirmations,
     kinds_of,
     latest_measured,
     measured_trainings,
     measured_yard,
-    winner_of,
 )
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Yard, seen_families
 from noise_search.store import Confirmed, Store, create_schema, locate, open_store
@@ -51,7 +51,7 @@ def test_the_evidence_is_what_confirming_said() -> None:
     with opened(folder) as store:
         (record,) = finished_confirmations(store, store.sweep(NAME).id)
         assert evidence_of(store, record) == outcome.evidence
-    assert f"trial {winner_of(record)}" == outcome.choice["chosen"][WINNER]
+    assert chosen_by(record) == outcome.choice["chosen"]
 
 
 def test_what_was_measured_on_is_read_off_the_measurements() -> None:
