@@ -28,7 +28,7 @@ from noise_search.metrics import combined
 from noise_search.policy import Policy, policy_to_list
 from noise_search.search.asking import random_policies
 from noise_search.search.choosing import FRONT, candidates
-from noise_search.search.confirmed import evidence_of
+from noise_search.search.confirmed import measured
 from noise_search.search.confirming import (
     CHOOSE,
     MEASURE,
@@ -222,7 +222,7 @@ def _confirm(
         run_choosing(confirmation, racers, fronts[0])
         run_measuring(confirmation)
         choice: Any = confirmation.record.choice
-        return evidence_of(store, confirmation.record), choice["chosen"][WINNER]
+        return measured(store, confirmation.record).evidence, choice["chosen"][WINNER]
 
 
 def _measuring(cell: Cell, world: World, confirmation: Confirmation, *, reuse: bool) -> Executor:

@@ -15,17 +15,9 @@ from noise_search.commands import confirm, pick, plan_confirmation, report, stat
 from noise_search.corruptions.suites import families
 from noise_search.errors import CallerError
 from noise_search.policy import policy_from_list, policy_to_list
-from noise_search.search.confirmed import (
-    evidence_of,
-    finished_confirmations,
-    kinds_of,
-    latest_measured,
-    measured_trainings,
-    measured_yard,
-    winner_of,
-)
-from noise_search.search.evidence import BEST_RANDOM, WINNER, Yard, seen_families
-from noise_search.store import Confirmed, Store, create_schema, locate, open_store
+from noise_search.search.confirmed import Measured, finished_confirmations, kinds_of, latest_measured, winner_of
+from noise_search.search.evidence import BEST_RANDOM, WINNER, seen_families
+from noise_search.store import Store, create_schema, locate, open_store
 from noise_search.store.tables import SCHEMA, VERSION_TABLE
 from noise_search.training import load_dataset
 
@@ -34,42 +26,38 @@ def opened(folder: Path) -> Store:
     return open_store(locate(folder), create=False)
 
 
-def measured(folder: Path) -> list[Confirmed]:
+def latest(folder: Path) -> Measured:
     with opened(folder) as store:
-        (record,) = finished_confirmations(store, store.sweep(NAME).id)
-        return measured_trainings(store, record)
-
-
-def measured_on(folder: Path) -> Yard:
-    with opened(folder) as store:
-        (record,) = finished_confirmations(store, store.sweep(NAME).id)
-        return measured_yard(record, measured_trainings(store, record))
+        found = latest_measured(store, store.sweep(NAME).id)
+    assert found is not None
+    return found
 
 
 def test_the_evidence_is_what_confirming_said() -> None:
     folder, outcome = confirmed_store()
-    with opened(folder) as store:
-        (record,) = finished_confirmations(store, store.sweep(NAME).id)
-        assert evidence_of(store, record) == outcome.evidence
-    assert f"trial {winner_of(record)}" == outcome.choice["chosen"][WINNER]
+    found = latest(folder)
+    assert found.evidence == outcome.evidence
+    assert f"trial {winner_of(found.record)}" == outcome.choice["chosen"][WINNER]
 
 
 def test_what_was_measured_on_is_read_off_the_measurements() -> None:
     folder, _ = confirmed_store()
-    found, suite, data = measured_on(folder), plan_confirmation(NAME, store=folder, **FEW).held_out, spec().data
+    suite, data = plan_confirmation(NAME, store=folder, **FEW).held_out, spec().data
+    winner = next(one for one in latest(folder).arms if one.arm == WINNER)
+    found = latest(folder).yard
     assert (found.classes, found.samples) == (10, len(load_dataset(data).test))
     assert found.cells == {family: 5 * len(kinds) for family, kinds in families(suite).items()}
-    winner = next(one for one in measured(folder) if one.arm == WINNER)
     assert found.seen == seen_families(policy_from_list(winner.policy))
     assert {family: tuple(kinds) for family, kinds in kinds_of(winner.cells).items()} == families(suite)
 
 
 def test_the_best_random_policy_is_an_arm_of_its_own_and_one_of_the_random_ones() -> None:
     folder, outcome = confirmed_store()
-    arms = {name: [one.scores for one in measured(folder) if one.arm == name] for name in (BEST_RANDOM, "random 1")}
-    assert outcome.choice["chosen"][BEST_RANDOM] in ("random 1", "random 2")
-    chosen = [one.scores for one in measured(folder) if one.arm == outcome.choice["chosen"][BEST_RANDOM]]
-    assert arms[BEST_RANDOM] == chosen
+    best, arms = outcome.choice["chosen"][BEST_RANDOM], latest(folder).arms
+    assert best in ("random 1", "random 2")
+    scores = {name: [one.scores for one in arms if one.arm == name] for name in (BEST_RANDOM, best)}
+    assert len(scores[BEST_RANDOM]) == FEW["measure_seeds"]
+    assert scores[BEST_RANDOM] == scores[best]
 
 
 def test_a_confirmation_that_was_cut_short_is_not_among_the_finished(tmp_path: Path) -> None:
@@ -85,11 +73,8 @@ def test_a_confirmation_that_was_cut_short_is_not_among_the_finished(tmp_path: P
 
 def test_the_latest_has_every_training_and_what_they_say() -> None:
     folder, outcome = confirmed_store()
-    with opened(folder) as store:
-        found = latest_measured(store, store.sweep(NAME).id)
-        assert found is not None
-        assert found.trainings == tuple(store.confirmed(found.record.id))
-    assert found.evidence == outcome.evidence
+    found = latest(folder)
+    assert found.trainings == tuple(trainings(folder))
     assert policy_to_list(found.winner) == outcome.choice["policies"][WINNER]
     assert {one.arm for one in found.arms} > {WINNER, BEST_RANDOM}
 
