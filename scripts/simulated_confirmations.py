@@ -31,8 +31,6 @@ from noise_search.search.asking import random_policies
 from noise_search.search.choosing import FRONT, candidates
 from noise_search.search.confirmed import measured
 from noise_search.search.confirming import (
-    CHOOSE,
-    MEASURE,
     Confirmation,
     ConfirmSettings,
     Sizes,
@@ -52,7 +50,7 @@ from noise_search.search.fronts import FrontRow, pareto
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec
 from noise_search.statistics import CONFIDENCE
-from noise_search.store import Store, begin_confirmation, locate, open_store
+from noise_search.store import CHOOSE, MEASURE, Store, begin_confirmation, locate, open_store
 from noise_search.training import Job, Member, Result
 
 ALPHA = 1 - CONFIDENCE

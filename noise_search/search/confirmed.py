@@ -9,10 +9,9 @@ from typing import Any, cast
 from noise_search.corruptions import CORRUPTIONS
 from noise_search.metrics import counts_unpacked
 from noise_search.policy import Policy, policy_from_list
-from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Evidence, Yard, evidence, seen_families
 from noise_search.search.learning_rates import RateCheck, rate_check
-from noise_search.store import ConfirmationRecord, Confirmed, Store
+from noise_search.store import CHOOSE, MEASURE, ConfirmationRecord, Confirmed, Store
 
 
 def finished_confirmations(store: Store, sweep_id: int) -> list[ConfirmationRecord]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from confirm_examples import FEW, confirmed_store, trainings
-from sweep_examples import NAME, Quitter, finished_store, spec
+from sweep_examples import BATCH, BUDGET, NAME, Quitter, drive, finished_store, spec
 
 from noise_search.commands import confirm, pick, plan_confirmation, report, status
 from noise_search.corruptions.suites import families
@@ -84,12 +84,21 @@ def test_a_sweep_that_nobody_has_confirmed_has_no_latest() -> None:
         assert latest_measured(store, store.sweep(NAME).id) is None
 
 
+def as_of_schema_0005(folder: Path) -> Path:
+    """The store as that version left it: confirmations had the total of their sweep for its complete trials."""
+    with closing(sqlite3.connect(folder / "search.db")) as database, database:
+        database.execute("ALTER TABLE confirmations DROP COLUMN generation")
+        database.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0005'")
+        database.execute("UPDATE confirmations SET settings = json_set(settings, '$.trials', ?)", [BUDGET])
+    return folder
+
+
 def as_of_schema_0004(store: Path, folder: Path) -> Path:
     """A copy as that version left it: no cards, and choices without the number of classes."""
     shutil.copytree(store, folder, dirs_exist_ok=True)
+    as_of_schema_0005(folder)
     with closing(sqlite3.connect(folder / "search.db")) as database, database:
         database.execute("DROP TABLE cards")
-        database.execute("ALTER TABLE confirmations DROP COLUMN generation")
         database.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0004'")
         database.execute("UPDATE confirmations SET choice = json_remove(choice, '$.classes', '$.smallest_gain')")
     return folder
@@ -111,6 +120,17 @@ def test_a_confirmation_of_schema_0004_is_read_once_the_same_command_has_added_w
     with opened(old) as store:
         assert latest_measured(store, store.sweep(NAME).id) is not None
     assert trainings(old) == before
+
+
+def test_an_upgrade_makes_no_confirmation_stale_of_a_sweep_that_was_cut_short(tmp_path: Path) -> None:
+    drive(tmp_path, "controls.constants=0", "controls.random=0", reporter=Quitter(epochs=9))
+    few = FEW | {"top": 1, "randoms": 1, "constant_trials": 0, "lr_check": False}
+    first = confirm(NAME, store=tmp_path, **few)
+    create_schema(locate(as_of_schema_0005(tmp_path)))
+    outcome = pick(NAME, store=tmp_path, model=False)
+    assert (outcome.trials_then, outcome.trials) == (BATCH, BATCH)
+    again = confirm(NAME, store=tmp_path, **few)
+    assert (again.number, again.changed, again.settings) == (1, False, first.settings)
 
 
 def test_families_are_those_of_the_registry_in_the_order_of_the_cells() -> None:
