@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import signal
 import sqlite3
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_examples import NAME, picking_store
+from sweep_examples import NAME, forked, picking_store
 
 from noise_search.commands import pick, report
 from noise_search.errors import CallerError
@@ -53,12 +52,8 @@ def test_a_write_that_ends_in_the_middle_leaves_the_whole_old_file(what: str, ki
     target = tmp_path / "file.txt"
     target.write_bytes(OLD)
     with opened_by_another(picking_store()):
-        arguments, options = (what, target, picking_store()), {"killed": killed}
-        process = multiprocessing.get_context("spawn").Process(
-            target=write_with_little_room, args=arguments, kwargs=options, daemon=True
-        )
-        process.start()
-        process.join(120)
+        process = forked(write_with_little_room, what, target, picking_store(), killed=killed)
+        process.join(60)
     assert process.exitcode == (-signal.SIGXFSZ if killed else 0)
     assert target.read_bytes() == OLD
     unfinished = [path for path in tmp_path.iterdir() if path != target]
