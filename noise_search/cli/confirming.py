@@ -115,7 +115,8 @@ def _print_plan(plan: ConfirmPlan) -> None:
         f"stage 1:   {settings.seeds} fresh seeds on validation, at most {epochs['choose']:,} epochs",
         f"stage 2:   {settings.measure_seeds} other seeds on test, suite {settings.held_out[0]}, at most "
         f"{epochs['measure']:,} epochs",
-        f"shows:     gains from {plan.smallest_gain_in_sd:.2f} SD between seeds up, in 4 of 5 cases",
+        f"shows:     gains from {plan.smallest_gain_in_sd:.2f} SD between seeds up, in 4 of 5 cases; "
+        "stage 1 says how many points that is",
     ]
     if plan.lr_check:
         rates = f"lr check:  winner and no noise at other rates, on validation, {epochs['learning_rates']:,} epochs"

@@ -15,7 +15,7 @@ from noise_search.data import Dataset
 from noise_search.errors import CallerError, raise_if_any
 from noise_search.search.arms import ORDERING
 from noise_search.search.choosing import candidates
-from noise_search.search.confirming import CHOOSE, MEASURE, ConfirmSettings
+from noise_search.search.confirming import ConfirmSettings
 from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, WINNER
 from noise_search.search.fronts import complete_trials
 from noise_search.search.identity import identity_of, refuse_another
@@ -23,7 +23,7 @@ from noise_search.search.learning_rates import checked_arms
 from noise_search.search.pick import contenders, rule_named
 from noise_search.spec import SweepSpec
 from noise_search.statistics import smallest_detectable
-from noise_search.store import ConfirmationRecord, Location, Store, SweepRecord, open_store
+from noise_search.store import CHOOSE, MEASURE, ConfirmationRecord, Location, Store, SweepRecord, open_store
 from noise_search.training import load_dataset
 
 SMALL = 10_000  # training samples, under which more seeds are measured by default

@@ -17,8 +17,6 @@ from noise_search.search.confirm_mirroring import ConfirmationMirror, mirrored
 from noise_search.search.confirm_progress import left_after_choice
 from noise_search.search.confirmed import Measured, is_finished, measured
 from noise_search.search.confirming import (
-    CHOOSE,
-    MEASURE,
     Confirmation,
     Sizes,
     mend_choice,
@@ -34,7 +32,7 @@ from noise_search.search.pick import contenders
 from noise_search.search.reporting import Silent
 from noise_search.seeds import stable_hash
 from noise_search.spec import TrainSpec
-from noise_search.store import begin_confirmation, finish_confirmation, open_store
+from noise_search.store import CHOOSE, MEASURE, begin_confirmation, finish_confirmation, open_store
 from noise_search.training import Setup, Workbench, make_workbench
 from noise_search.training.threads import cpu_threads
 

@@ -8,10 +8,10 @@ from typing import Any, cast
 from noise_search.policy import policy_from_list
 from noise_search.search.arms import ORDERING, has_schedule
 from noise_search.search.confirmed import is_finished
-from noise_search.search.confirming import CHOOSE, MEASURE, Confirmation
+from noise_search.search.confirming import Confirmation
 from noise_search.search.evidence import NO_NOISE, WINNER
 from noise_search.search.learning_rates import checked_arms, is_at_rate
-from noise_search.store import ConfirmationRecord, Confirmed, Store, SweepRecord
+from noise_search.store import CHOOSE, MEASURE, ConfirmationRecord, Confirmed, Store, SweepRecord
 
 CHOSEN = "chosen"  # by stage 1, and test is unread
 _STEPS = 1_000  # of a training, for the question whether a policy has a schedule

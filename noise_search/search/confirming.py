@@ -28,6 +28,8 @@ from noise_search.search.fronts import FrontRow
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec
 from noise_search.store import (
+    CHOOSE,
+    MEASURE,
     ConfirmationRecord,
     Confirmed,
     Store,
@@ -37,7 +39,6 @@ from noise_search.store import (
 )
 from noise_search.training import Job, Member, Result
 
-CHOOSE, MEASURE = "choose", "measure"
 Training = tuple[str, Policy, int]  # arm, what it trains with, seed
 
 

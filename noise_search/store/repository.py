@@ -39,6 +39,7 @@ from noise_search.store.rows import (
 )
 from noise_search.store.schema import check_schema, create_schema, is_current, optuna_storage
 from noise_search.store.tables import (
+    MEASURE,
     NO_TRIAL,
     CardRow,
     ConfirmationRow,
@@ -297,7 +298,7 @@ class Store:
         """How often test of these data was read: confirmations, of whatever sweep, that have measured on it."""
         counted = func.count(ConfirmationRow.id.distinct())
         query = select(SweepRow.identity, counted).join(ConfirmationRow).join(ConfirmedRow)
-        measured = query.where(ConfirmedRow.stage == "measure").group_by(SweepRow.id)
+        measured = query.where(ConfirmedRow.stage == MEASURE).group_by(SweepRow.id)
         with self._reading() as session:
             return sum(n for identity, n in session.execute(measured) if identity.get("data.digest") == data_digest)
 

@@ -13,9 +13,8 @@ from sweep_examples import NAME, drive, finished_store
 from noise_search.commands import confirm, plan_confirmation, run_confirmation, status
 from noise_search.search.arms import ORDERING
 from noise_search.search.confirm_progress import CHOSEN
-from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.learning_rates import is_at_rate
-from noise_search.store import locate, open_store
+from noise_search.store import CHOOSE, MEASURE, locate, open_store
 
 
 def progress(folder: Path) -> list[dict[str, Any]]:
