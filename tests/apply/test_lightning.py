@@ -257,16 +257,21 @@ class Watched(Module):
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         inputs, targets = batch
-        self.keep(inputs=inputs, targets=targets, weights=self.net[1].weight)
+        self.keep(inputs=inputs, targets=targets, weights=self.layer)
         return super().training_step(batch, batch_idx)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: ARG002
-        self.before, self.gradient = (one.detach().clone() for one in (self.net[1].weight, self.net[1].weight.grad))
+        assert self.layer.grad is not None
+        self.before, self.gradient = self.layer.detach().clone(), self.layer.grad.clone()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        after = self.net[1].weight.detach()
+        after = self.layer.detach()
         self.keep(drawn=((self.before - after) / RATE - self.gradient) / self.gradient.square().mean().sqrt())
         self.keep(after=after)
+
+    @property
+    def layer(self) -> nn.Parameter:
+        return self.net.get_parameter("1.weight")
 
     def keep(self, **tensors: Tensor) -> None:
         for name, value in tensors.items():
