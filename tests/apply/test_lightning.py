@@ -254,27 +254,24 @@ class Watched(Module):
     def __init__(self) -> None:
         super().__init__()
         self.seen: dict[str, list[Tensor]] = {name: [] for name in ("inputs", "targets", "weights", "drawn", "after")}
-        self.before, self.gradient = torch.empty(0), torch.empty(0)
-
-    @property
-    def layer(self) -> nn.Linear:
-        found = self.net[1]
-        assert isinstance(found, nn.Linear)
-        return found
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         inputs, targets = batch
-        self.keep(inputs=inputs, targets=targets, weights=self.layer.weight)
+        self.keep(inputs=inputs, targets=targets, weights=self.layer)
         return super().training_step(batch, batch_idx)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: ARG002
-        assert self.layer.weight.grad is not None
-        self.before, self.gradient = (one.detach().clone() for one in (self.layer.weight, self.layer.weight.grad))
+        assert self.layer.grad is not None
+        self.before, self.gradient = self.layer.detach().clone(), self.layer.grad.clone()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        after = self.layer.weight.detach()
+        after = self.layer.detach()
         self.keep(drawn=((self.before - after) / RATE - self.gradient) / self.gradient.square().mean().sqrt())
         self.keep(after=after)
+
+    @property
+    def layer(self) -> nn.Parameter:
+        return self.net.get_parameter("1.weight")
 
     def keep(self, **tensors: Tensor) -> None:
         for name, value in tensors.items():
