@@ -184,7 +184,7 @@ def test_a_result_that_says_it_wrongly_is_refused(
 @pytest.mark.parametrize("figure", ["n", "median", "iqr"])
 def test_a_result_without_its_spread_is_refused(figure: str, judged: Callable[..., list[str]]) -> None:
     (mistake,) = judged(lambda content: content["seconds"]["sweep"].pop(figure))
-    assert mistake == "seconds.sweep: expected n, median, iqr somewhere below"
+    assert mistake == "seconds.sweep: expected n, median, iqr, or an interval, somewhere below"
 
 
 def test_a_result_without_the_key_or_the_script_or_the_file_is_refused(judged: Callable[..., list[str]]) -> None:

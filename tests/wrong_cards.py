@@ -117,6 +117,23 @@ BAD_CARDS: dict[str, tuple[str, list[str]]] = {
         term_with(noise="gausian"),
         [f": terms[0].noise: expected one of {sorted(NOISES['inputs'])}, got 'gausian'; did you mean 'gaussian'?"],
     ),
+    "several things in one term": (
+        term_with(noise="gausian", magnitude=-1, fraction=2, level="low", schedule={"kind": "linaer"}),
+        [
+            f": terms[0].noise: expected one of {sorted(NOISES['inputs'])}, got 'gausian'; did you mean 'gaussian'?",
+            ": terms[0].magnitude: expected a number of at least 0, got -1",
+            f"{FRACTION} 2",
+            ": terms[0].level: expected one of ['fixed', 'uniform'], got 'low'",
+            f": terms[0].schedule.kind: expected one of {sorted(SCHEDULES)}, got 'linaer'; did you mean 'linear'?",
+        ],
+    ),
+    "several things in a term of an unknown site": (
+        term_with(site="input", magnitude="much"),
+        [
+            f": terms[0].site: expected one of {SITES}, got 'input'; did you mean 'inputs'?",
+            ": terms[0].magnitude: expected a number of at least 0, got 'much'",
+        ],
+    ),
     "a noise of another site": (
         term_with(noise="relative"),
         [f": terms[0].noise: expected one of {sorted(NOISES['inputs'])}, got 'relative'"],

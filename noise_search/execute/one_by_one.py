@@ -18,16 +18,6 @@ class OneByOne(ABC):
         self._submitted: deque[tuple[int, Job]] = deque()
 
     @property
-    @abstractmethod
-    def validation_samples(self) -> int:
-        """Samples of one scored set."""
-
-    @property
-    @abstractmethod
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
-
-    @property
     def places(self) -> int:
         """One: jobs train one after another."""
         return 1

@@ -116,6 +116,11 @@ class Contents:
     importance: Mapping[str, Any] | None
 
     @property
+    def winner(self) -> str | None:
+        """Who won the latest finished confirmation, as in `trial 3`."""
+        return None if self.measured is None else self.measured.chosen[WINNER]
+
+    @property
     def epochs(self) -> int:
         """Epochs of a whole training."""
         return epochs_of(self.sweep)
@@ -130,6 +135,7 @@ class Contents:
             "rows": [asdict(row) for row in self.rows],
             "picks": {rule: row.trial for rule, row in self.picks.items()},
             "lives": [asdict(life) for life in self.lives],
+            "winner": self.winner,
             "confirmation": None if measured is None else measured.record.number,
             "evidence": None if measured is None else asdict(measured.evidence),
             "gains_searched": _by_kind(self.searched),

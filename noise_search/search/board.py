@@ -175,7 +175,7 @@ class Board:
         policy, steps = policy_from_list(member.policy), self.rungs[-1] * self.steps_per_epoch
         last = self.rungs[-1] if member.control is not None else self.rungs[0]
         judged = len(self.rungs) > 1 and member.control is None
-        tables = policy.tabulate(steps) if judged else {}
+        tables = policy.tabulate(steps)
         return Seat(
             id=member.id,
             number=member.number,
@@ -186,7 +186,7 @@ class Board:
             attempts=dict(member.attempts),
             overuse=member.overuse,
             exposure=exposures(tables, [rung * self.steps_per_epoch for rung in self.rungs]) if judged else (),
-            silent=silent_steps(tables, steps) if judged else 0,
+            silent=silent_steps(tables, steps),
             told=member.told,
             constraints=dict(member.constraints),
         )

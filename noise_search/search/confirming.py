@@ -29,6 +29,8 @@ from noise_search.search.fronts import FrontRow
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec
 from noise_search.store import (
+    CHOOSE,
+    MEASURE,
     ConfirmationRecord,
     Confirmed,
     Store,
@@ -38,7 +40,6 @@ from noise_search.store import (
 )
 from noise_search.training import Job, Member, Result
 
-CHOOSE, MEASURE = "choose", "measure"
 Training = tuple[str, Policy, int]  # arm, what it trains with, seed
 
 
@@ -178,7 +179,7 @@ def _choice(
 ) -> dict[str, object]:
     """Arms of stage 2 that stage 1 chooses, with their policies, and how everybody did."""
     names = {one.name for one in left if one.group == FRONT}
-    rows = [row for row in front if row.on_front and f"{FRONT} {row.trial}" in names]
+    rows = [row for row in front if row.on_front and row.name in names]
     found = {name: confirmation.of(CHOOSE, name) for name in names}
     best = {group: _best(confirmation, [one for one in left if one.group == group]) for group in (CONSTANT, RANDOM)}
     chosen = {WINNER: choose(rows, found, confirmation.settings.rule), BEST_RANDOM: best[RANDOM]}

@@ -24,11 +24,13 @@ from noise_search.store.records import (
     SweepRecord,
 )
 from noise_search.store.repository import Store, create_schema, is_current, open_store
-from noise_search.store.tables import FINAL_STATES
+from noise_search.store.tables import CHOOSE, FINAL_STATES, MEASURE
 from noise_search.store.writing import REMOVED, Writer
 
 __all__ = [
+    "CHOOSE",
     "FINAL_STATES",
+    "MEASURE",
     "REMOVED",
     "CardRecord",
     "ConfirmationRecord",

@@ -45,7 +45,7 @@ def test_shares_of_importance_are_shown_of_what_is_beyond_chance_alone(
     ("score", "said"),
     [
         (0.803, f"control no_noise scores 0.800, 0.003 less: this lead says nothing; confirm it: {CONFIRM}"),
-        (0.8, "control no_noise scores 0.800: no trial beats it; search on, or take the control"),
+        (0.8, "control no_noise scores 0.800: no trial beats it; search on, or train without noise"),
         (0.9, None),  # three standard errors
     ],
 )
@@ -68,3 +68,15 @@ def set_score(folder: Path, of_members: str, score: float) -> None:
         connection.execute(
             f"UPDATE results SET scores = json_set(scores, '$.score', {score}) WHERE member_id IN ({chosen})"
         )
+
+
+def test_where_no_trial_beats_a_control_the_command_that_takes_it_is_named(ns: Run, copied: Path) -> None:
+    set_score(copied, "number IS NULL", 0.7)
+    set_score(copied, "control = 'constant_1'", 0.8)
+    set_score(copied, "control IS NULL", 0.75)
+    _, out, _ = ns("status", NAME, "--store", str(copied))
+    (line,) = [line for line in out.splitlines() if line.startswith("control ")]
+    command = line.partition("take the control: noise-search ")[2].split()
+    code, _, said = ns(*command, "--store", str(copied))
+    assert code == 0
+    assert said[0].startswith("control constant_1 by control=constant_1: ")

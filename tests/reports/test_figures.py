@@ -85,6 +85,16 @@ def test_points_stand_at_clean_and_robust_by_what_they_are() -> None:
     assert x == sorted(x)
 
 
+def test_the_confirmed_winner_is_marked_where_it_stands_as_searched() -> None:
+    found = confirmed()
+    assert found.measured is not None
+    name = found.measured.chosen[WINNER]
+    (own,) = [one for one in found.rows if f"trial {one.trial}" == name]
+    mark = lines(front(found))[f"confirmed winner: {name}"]
+    assert (mark["x"], mark["y"]) == ([own.clean], [own.robust])
+    assert not any(called.startswith("confirmed") for called in lines(front(searched())))
+
+
 def test_arms_stand_where_their_card_has_them_with_intervals_in_both_directions() -> None:
     found = confirmed()
     assert found.measured is not None
@@ -184,6 +194,14 @@ def test_survival_counts_who_came_to_each_rung_by_shape() -> None:
         "constant": {"asked": 1, "3": 1, "10": 1, "30": 1},
         "rising": {"asked": 3, "3": 3, "10": 2, "30": 1},
         "falling": {"asked": 1, "3": 0, "10": 0, "30": 0},
+    }
+
+
+def test_where_all_came_to_the_first_rung_no_column_is_shown_twice() -> None:
+    figure = lines(survival(replace(nothing(), lives=(LIVES[0], LIVES[4]))))
+    assert {shape: dict(zip(bar["x"], bar["y"], strict=True)) for shape, bar in figure.items()} == {
+        "constant": {"30": 1},
+        "rising": {"30": 1},
     }
 
 
