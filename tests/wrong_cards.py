@@ -71,7 +71,13 @@ BAD_CARDS: dict[str, tuple[str, list[str]]] = {
     "a version that is true": (card_of(version=True), [": version: expected 1, got True"]),
     "a version that is a word": (card_of(version="1"), [": version: expected 1, got '1'"]),
     "no terms": ("version: 1\n", [": terms: expected a list of terms, got None"]),
-    "terms that are a mapping": (card_of(terms={"a": 1}), [": terms: expected a list of terms, got {'a': 1}"]),
+    "terms that are a mapping": (
+        card_of(terms={"a": 1}),
+        [
+            ": terms: expected a list of terms, got {'a': 1}; "
+            "write each as an item, - {site: inputs, noise: gaussian, magnitude: 0.1}"
+        ],
+    ),
     "a term that is a word": (card_of("gaussian"), [": terms[0]: expected a mapping with ['site', 'noise', "]),
     "an unknown key": (
         card_of(contxt={}),

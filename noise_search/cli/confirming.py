@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from noise_search.search.learning_rates import RateCheck
     from noise_search.statistics import PairedDifference
 
+TOO_LARGE_IN_SD = 3.0  # noise rarely gains more
+_FEW = "; with so few seeds hardly any gain shows, raise --measure-seeds"
 _NUMBERS = {
     "top": "policies of the front, and constant ones, that race (default: 4)",
     "randoms": "policies drawn at random (default: 3)",
@@ -116,7 +118,7 @@ def _print_plan(plan: ConfirmPlan) -> None:
         f"stage 2:   {settings.measure_seeds} other seeds on test, suite {settings.held_out[0]}, at most "
         f"{epochs['measure']:,} epochs",
         f"shows:     gains from {plan.smallest_gain_in_sd:.2f} SD between seeds up, in 4 of 5 cases; "
-        "stage 1 says how many points that is",
+        f"stage 1 says how many points that is{_FEW if plan.smallest_gain_in_sd > TOO_LARGE_IN_SD else ''}",
     ]
     if plan.lr_check:
         rates = f"lr check:  winner and no noise at other rates, on validation, {epochs['learning_rates']:,} epochs"

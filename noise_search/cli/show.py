@@ -94,13 +94,17 @@ def _print_pick(outcome: SweepOutcome, picked: FrontRow) -> None:
 
 def _print_lead(name: str, found: Mapping[str, Any], seeds: int) -> None:
     """Warn of a lead over the best control that says nothing; a larger one is not worth a line."""
-    control = f"control {found['control']} scores {found['score']:.3f}"
-    if found["by"] <= 0:
+    from noise_search.search.leads import Lead, lead_text
+
+    said = lead_text(Lead(**found))
+    if said is None:
+        return
+    if found["by"] <= -found["error"]:
         command = f"noise-search pick {name} --rule control={found['control']}"
         take = "train without noise" if found["control"] == "no_noise" else f"take the control: {command}"
-        print(f"{control}: no trial beats it; search on, or {take}")
-    elif found["by"] < found["error"]:
-        print(f"{control}, {found['by']:.3f} less: this lead says nothing; confirm it: noise-search confirm {name}")
+        print(f"{said}; search on, or {take}")
+    else:
+        print(f"{said}; confirm it: noise-search confirm {name}")
         scored = f"with {_plural(seeds, 'seed')} on about {found['samples']:,} samples"
         print(f"  {scored} a difference of two such scores has a standard error of up to {found['error']:.3f}")
 

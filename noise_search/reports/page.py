@@ -13,6 +13,7 @@ from noise_search.reports.figures import Figure, figures_of
 from noise_search.reports.html import anchor, embedded, paragraph, points, section
 from noise_search.reports.sections import SECTIONS
 from noise_search.search.evidence import NO_NOISE
+from noise_search.search.leads import lead_text
 
 PAGE = "report.html"
 _HERE = Path(__file__).parent
@@ -75,7 +76,9 @@ def standing(contents: Contents) -> str:
         else f", the best score {numbers['best']['score']:.3f} (trial {numbers['best']['trial']})"
     )
     counts = ", ".join(f"{count} {state}" for state, count in numbers["trials"].items() if count) or "none yet"
-    return f"{contents.state.replace('_', ' ')}; of {sweep.budget_trials} trials {counts}{best}."
+    said = None if contents.lead is None else lead_text(contents.lead)
+    caution = "" if said is None else f" {said[0].upper()}{said[1:]}; it was searched on validation."
+    return f"{contents.state.replace('_', ' ')}; of {sweep.budget_trials} trials {counts}{best}.{caution}"
 
 
 def _confirmed(contents: Contents) -> str:

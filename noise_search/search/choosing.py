@@ -59,8 +59,8 @@ def candidates(
     """
     if not any(row.on_front for row in front):
         raise CallerError(
-            "confirm: expected a front with at least one complete trial, got none; run the sweep first, or with other "
-            "limits than its objective.clean_drop and objective.family_drop if every trial is over them"
+            "confirm: expected a front with at least one complete trial, got none; run or continue "
+            "the sweep, or one with other objective.clean_drop and objective.family_drop where every trial is over them"
         )
     drawn = random_policies(space, randoms, seed=seed)
     return [

@@ -78,8 +78,8 @@ def pick_row(rows: Sequence[FrontRow], rule: str) -> FrontRow:
     front = [row for row in trials if row.on_front]
     if not front:
         raise CallerError(
-            "pick: expected a front with at least one complete trial, got none; run the sweep first, or with other "
-            "limits than its objective.clean_drop and objective.family_drop if every trial is over them"
+            "pick: expected a front with at least one complete trial, got none; run or continue "
+            "the sweep, or one with other objective.clean_drop and objective.family_drop where every trial is over them"
         )
     return _CHOOSE[read.name](front, read.bound)
 

@@ -22,6 +22,7 @@ from noise_search.reports.figures import figures_of
 from noise_search.reports.html import points
 from noise_search.reports.page import page_of, write_files
 from noise_search.search.evidence import NO_NOISE, WINNER
+from noise_search.search.leads import Lead
 
 
 class Page(HTMLParser):
@@ -149,6 +150,15 @@ def test_digits_can_be_read_on_every_colour_of_a_heat_map(theme: str) -> None:
     between = [a + share * (b - a) for a, b in pairwise(stops) for share in np.linspace(0, 1, 21)]
     pairs = [sorted((_luminance(_rgb(colours["ink"])), _luminance(cell))) for cell in between]
     assert min((high + 0.05) / (low + 0.05) for low, high in pairs) >= 4.5  # what WCAG asks of text
+
+
+def test_the_header_says_where_the_best_control_is_no_worse_than_the_best_trial() -> None:
+    ahead = Lead("constant_4", 0.84, -0.002, 0.03, 360)
+    words = (
+        "Control constant_4 scores 0.840, 0.002 more: a difference that says nothing; it was searched on validation."
+    )
+    assert words in page(replace(searched(), lead=ahead))[0]
+    assert "constant_4 scores" not in page(replace(searched(), lead=replace(ahead, by=0.2)))[0]
 
 
 def test_the_header_names_the_confirmed_winner_and_its_gain_over_no_noise() -> None:
