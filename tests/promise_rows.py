@@ -121,6 +121,7 @@ def _header_mistakes(content: Mapping[str, Any], row: Row, checkout: Path) -> li
         *((key not in content, f"expected {key}") for key in HEADER),
         (row.scored and not _names_suites(content.get("suite")), "suite: expected the hash of the suite that scored"),
         (not content.get("seeds"), "seeds: expected every seed"),
+        (content.get("quick", False), "quick: expected the whole measurement"),
         (not {"noise_search", "torch", "python"} <= set(content.get("versions", ())), "versions: expected three"),
         (not content.get("device"), "device: expected what it ran on"),
         (not script.startswith("scripts/") or not (checkout / script).is_file(), f"{script}: no such script"),

@@ -172,6 +172,7 @@ def test_a_result_that_does_not_say_how_it_was_made_is_refused(key: str, judged:
         ("commit", COMMIT + "+changes", "commit: expected"),
         ("commit", COMMIT[:7], "commit: expected"),
         ("command", "scripts/other", "command: expected scripts/bench"),
+        ("quick", True, "quick: expected the whole measurement"),
     ],
 )
 def test_a_result_that_says_it_wrongly_is_refused(

@@ -241,13 +241,15 @@ def test_what_is_said_to_be_confirmed_on_fashion_mnist_is_what_was_measured() ->
         assert f"| {arm} | {' | '.join(cells)} |" in text
     assert f"worth it here, too**, {points(over['no noise']['robust'])}, most of all against the family" in text
     assert f"worse: {points(over['no noise']['clean'])}" in text
-    assert f"{points(over['best random']['robust'])} over the best of three random policies" in text
-    assert f"alone found is as good, {points(over['best constant']['robust'])}" in text
+    random, constant = over["best random"], over["best constant"]
+    assert f"{points(random['robust'])} over the best of three random policies, at {points(random['clean'])}" in text
+    assert f"alone found is as robust, {points(constant['robust'])}, and more" in text
+    assert f"own family, {points(constant['seen'])}" in text
     assert f"stays {points(confirmed['learning_rates']['difference'])} points behind" in text
     assert (confirmed["evidence"]["scheduling"], confirmed["learning_rates"]["best"]) == (None, "no noise, lr x2")
     (winner,) = confirmed["choice"]["policies"]["winner"]
     assert (winner["noise"], winner["schedule"]) == ("gaussian", {"kind": "constant"})
-    assert f"Gaussian\n  noise of {winner['magnitude']:.2f} on {100 * winner['fraction']:.0f} % of the samples" in text
+    assert f"Gaussian noise of {winner['magnitude']:.2f} on {100 * winner['fraction']:.0f} % of the samples" in text
     assert f"trial {confirmed['choice']['chosen']['winner'].split()[1]}, is a constant" in text
     assert f"{found['trials']} trials of {found['epochs']} epochs" in text
 

@@ -65,4 +65,4 @@ class Bar:
     def _standing(self) -> str:
         task = self._progress.tasks[self._task]
         done = f"{task.completed:,.0f} of {task.total:,.0f} epochs of trials"
-        return f"{done} in {duration(task.elapsed or 0.0)}, {task.description}"
+        return f"{done}, {duration(task.elapsed or 0.0)} after the start: {task.description}"

@@ -23,7 +23,7 @@ from noise_search.search.learning_rates import checked_arms
 from noise_search.search.pick import contenders, rule_named
 from noise_search.spec import SweepSpec
 from noise_search.statistics import smallest_detectable
-from noise_search.store import CHOOSE, MEASURE, ConfirmationRecord, Location, Store, SweepRecord, open_store
+from noise_search.store import CHOOSE, MEASURE, Location, Store, SweepRecord, latest_with, open_store
 from noise_search.training import load_dataset
 
 SMALL = 10_000  # training samples, under which more seeds are measured by default
@@ -196,12 +196,6 @@ def _seconds_an_epoch(store: Store, sweep: SweepRecord) -> float | None:
 
 def _smallest_gain(store: Store, sweep: SweepRecord, settings: ConfirmSettings) -> float | None:
     """What stage 1 of this confirmation has found, where it has come to its end."""
-    record = latest_with(store, sweep.id, settings)
+    record = latest_with(store.confirmations(sweep.id), settings.stored())
     found = None if record is None else (record.choice or {}).get("smallest_gain")
     return found if isinstance(found, float) else None
-
-
-def latest_with(store: Store, sweep_id: int, settings: ConfirmSettings) -> ConfirmationRecord | None:
-    """The confirmation that these settings go on with; None where they begin one."""
-    stored = settings.stored()
-    return next((one for one in reversed(store.confirmations(sweep_id)) if one.settings == stored), None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from noise_search.commands.confirm_plans import ConfirmPlan, latest_with, plan_confirmation
+from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
 from noise_search.commands.sweeping import run_sweep
 from noise_search.errors import CallerError
 from noise_search.execute import Executor, InlineExecutor
@@ -32,7 +32,7 @@ from noise_search.search.pick import contenders
 from noise_search.search.reporting import Silent
 from noise_search.seeds import stable_hash
 from noise_search.spec import TrainSpec
-from noise_search.store import CHOOSE, MEASURE, begin_confirmation, finish_confirmation, open_store
+from noise_search.store import CHOOSE, MEASURE, begin_confirmation, finish_confirmation, latest_with, open_store
 from noise_search.training import Setup, Workbench, make_workbench
 from noise_search.training.threads import cpu_threads
 
@@ -73,7 +73,7 @@ def confirm(name: str, *, reporter: Reporter | None = None, **settings: Any) -> 
 def confirmed_before(plan: ConfirmPlan) -> ConfirmOutcome | None:
     """What a confirmation found that is finished; None where training, or telling MLflow of it, is not at its end."""
     with open_store(plan.location, create=False) as store:
-        record = latest_with(store, plan.sweep.id, plan.settings)
+        record = latest_with(store.confirmations(plan.sweep.id), plan.settings.stored())
         if record is None or not is_finished(record) or (plan.spec.tracking.enabled and store.unsent(plan.sweep.id, 1)):
             return None
         found = measured(store, record)

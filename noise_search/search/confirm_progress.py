@@ -18,7 +18,9 @@ _STEPS = 1_000  # of a training, for the question whether a policy has a schedul
 
 
 def confirmation_progress(store: Store, sweep: SweepRecord) -> list[dict[str, Any]]:
-    """Number, state, stage and trainings of each confirmation of a sweep, as plain data.
+    """Number, state, stage, trials and trainings of each confirmation of a sweep, as plain data.
+
+    `trials` are those that were complete when it began.
 
     `state` is `finished`, `running`, or `interrupted`: then the same command goes on. `stage` is `constants`, `choose`,
     `chosen` (where learning rates may be checked, and test is unread) or `measure`, the last of a finished one too;
@@ -46,6 +48,7 @@ def _progress(store: Store, record: ConfirmationRecord, *, is_driven: bool) -> d
         "number": record.number,
         "state": "finished" if is_finished(record) else unfinished,
         "stage": stage,
+        "trials": record.settings["trials"],
         "trainings": sum(one.stage == stage for one in found),
         "at_most": _raced(record) if record.choice is None else _measured(record),
     }

@@ -73,7 +73,7 @@ def model_entry(spec: SweepSpec, sweep: SweepRecord, card: CardRecord, folder: P
         model=sweep.name,
         version=card.version,
         tags={
-            "noise_search.trial": card.name.rpartition(" ")[2],
+            **({} if card.trial is None else {"noise_search.trial": str(card.trial)}),
             "noise_search.rule": card.rule,
             "noise_search.kind": card.kind,
             "noise_search.card": card.digest,

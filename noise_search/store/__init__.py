@@ -4,6 +4,7 @@ from noise_search.store.confirmations import (
     add_confirmed,
     begin_confirmation,
     finish_confirmation,
+    latest_with,
     store_choice,
 )
 from noise_search.store.leases import LeaseLost
@@ -54,6 +55,7 @@ __all__ = [
     "create_schema",
     "finish_confirmation",
     "is_current",
+    "latest_with",
     "locate",
     "open_store",
     "store_choice",

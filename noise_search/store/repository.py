@@ -40,7 +40,6 @@ from noise_search.store.rows import (
 from noise_search.store.schema import check_schema, create_schema, is_current, optuna_storage
 from noise_search.store.tables import (
     MEASURE,
-    NO_TRIAL,
     CardRow,
     ConfirmationRow,
     ConfirmedRow,
@@ -318,13 +317,13 @@ class Store:
             card: The card.
             version: Of the card that it brings up to date, and whose place it takes; None: of none.
         """
-        values = asdict(card) | {"trial": NO_TRIAL if card.trial is None else card.trial}
+        values = asdict(card)
         of_sweep = CardRow.sweep_id == sweep_id
         with self._writing.begin() as session:
             row = session.scalar(select(CardRow).where(of_sweep, CardRow.digest == card.digest))
             if row is None and version is not None:
-                row = session.scalars(select(CardRow).where(of_sweep, CardRow.version == version)).one()
-                for name, value in values.items():
+                row = session.scalars(select(CardRow).where(of_sweep, CardRow.version == version)).one_or_none()
+                for name, value in values.items() if row else ():
                     setattr(row, name, value)
             if row is None:
                 following = (session.scalar(select(func.max(CardRow.version)).where(of_sweep)) or 0) + 1

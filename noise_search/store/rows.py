@@ -17,7 +17,6 @@ from noise_search.store.records import (
     SweepRecord,
 )
 from noise_search.store.tables import (
-    NO_TRIAL,
     CardRow,
     ConfirmationRow,
     ConfirmedRow,
@@ -67,7 +66,7 @@ def confirmed(row: ConfirmedRow) -> Confirmed:
 
 def card_record(row: CardRow) -> CardRecord:
     """Record of a registered card."""
-    return CardRecord(**_shared(CardRecord, row) | {"trial": None if row.trial == NO_TRIAL else row.trial})
+    return CardRecord(**_shared(CardRecord, row))
 
 
 def _shared(kind: type[Any], row: object, without: Sequence[str] = ()) -> dict[str, Any]:

@@ -295,9 +295,6 @@ class ConfirmedRow(Base):
     created_at: Mapped[datetime]
 
 
-NO_TRIAL = -1  # of a card that is a control's
-
-
 class CardRow(Base):
     """A card that was picked from a sweep."""
 
@@ -312,7 +309,7 @@ class CardRow(Base):
     sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
     version: Mapped[int]
     rule: Mapped[str]
-    trial: Mapped[int]
+    trial: Mapped[int | None]
     kind: Mapped[str]
     confirmation: Mapped[int | None]
     digest: Mapped[str]

@@ -22,7 +22,7 @@ def test_without_a_terminal_a_line_is_left_at_each_tenth_of_the_work(capsys: pyt
     assert [line.partition(" epochs")[0] for line in lines] == [
         f"{tenth:,} of 2,000" for tenth in range(200, 2_001, 200)
     ]
-    assert lines[0].endswith(" s, stage 1")
+    assert lines[0].endswith(" s after the start: stage 1")
 
 
 def test_what_an_earlier_run_has_done_is_not_told_again_nor_is_what_a_failed_job_takes_back(

@@ -29,9 +29,16 @@ def test_a_sweep_that_nobody_has_confirmed_has_none() -> None:
 def test_a_finished_one_has_all_trainings_of_stage_2() -> None:
     folder, _ = confirmed_store()
     count = sum(len(own) for own in of_stage(folder, MEASURE).values())
-    assert progress(folder) == [
-        {"number": 1, "state": "finished", "stage": MEASURE, "trainings": count, "at_most": count}
-    ]
+    trials = status(NAME, store=folder)["trials"]["complete"]
+    (one,) = progress(folder)
+    assert one == {
+        "number": 1,
+        "state": "finished",
+        "stage": MEASURE,
+        "trials": trials,
+        "trainings": count,
+        "at_most": count,
+    }
 
 
 @pytest.mark.parametrize(("epochs", "stage"), [(1, "constants"), (10, CHOOSE), (40, CHOSEN), (60, MEASURE)])
@@ -94,10 +101,12 @@ class Counts:
 
     def __init__(self) -> None:
         self.totals: list[int] = []
+        self.begun: list[int] = []
         self.done = 0
 
     def begin(self, total: int, done: int) -> None:
         self.totals.append(total)
+        self.begun.append(done)
         self.done = done
 
     def message(self, text: str) -> None: ...
@@ -122,7 +131,12 @@ def test_one_that_goes_on_begins_where_it_was(tmp_path: Path) -> None:
     shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
     with pytest.raises(KeyboardInterrupt):
         confirm(NAME, store=tmp_path, reporter=StopsAfter(60), **FEW)
+    with open_store(locate(tmp_path), create=False) as store:
+        (record,) = store.confirmations(store.sweep(NAME).id)
+        there = len(store.confirmed(record.id))
     shown = Counts()
     plan = plan_confirmation(NAME, store=tmp_path, **FEW)
     run_confirmation(plan, reporter=shown)
+    assert there > 0
+    assert there * plan.spec.train.epochs in shown.begun
     assert shown.totals[-1] == shown.done

@@ -1,5 +1,7 @@
 """Confirmations say how many trials were complete when they began; those of before kept the sweep's total.
 
+And a card may be a control's, which has no number.
+
 A revision of its own, though 0006 is as young: stores that were brought to 0006 have such confirmations too. Counted
 again, the number of a later confirmation is the one it has.
 
@@ -34,6 +36,13 @@ _members = sa.table(
 
 
 def upgrade() -> None:
+    """Bring both tables up to date."""
+    with op.batch_alter_table("cards") as cards:
+        cards.alter_column("trial", existing_type=sa.Integer(), nullable=True)
+    _count_trials()
+
+
+def _count_trials() -> None:
     """Count them by when they ended: a complete trial is never trained again."""
     complete = sa.and_(
         _members.c.sweep_id == _confirmations.c.sweep_id,
