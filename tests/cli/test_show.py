@@ -12,10 +12,11 @@ import pytest
 from cli_runs import Run
 from sweep_examples import NAME, TINY, finished_store
 
+from noise_search.cli.show import program
 from noise_search.store import locate, open_store
 
 NO_DIFFERENCE = "The shape of the schedule made no difference beyond noise (90 % of shuffles show as much)."
-CONFIRM = f"noise-search confirm {NAME}"
+CONFIRM = f"{program('noise-search')} confirm {NAME}"
 
 
 @pytest.fixture
