@@ -1,0 +1,129 @@
+"""Jobs for executors, and the means to compare and to watch them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from sweep_examples import spec
+
+from noise_search.execute.contract import Executor, Finished
+from noise_search.execute.processes import ProcessesExecutor, Sizes
+from noise_search.execute.workers import make_kit
+from noise_search.policy import Policy, Term
+from noise_search.training import Job, Member, Result, Setup, Workbench, make_workbench
+
+POLICIES = (
+    Policy((Term("inputs", "gaussian", 0.3),)),
+    Policy((Term("weights", "relative", 0.1), Term("inputs", "mixup", 0.4))),
+    Policy(),
+)
+EPOCHS = 2000  # of a whole training: nobody waits for it
+PATIENCE_SECONDS = 120.0  # machines of tests are busy
+
+
+def setup(*overrides: str) -> Setup:
+    """The tiny sweep's, with a training that does not end by itself."""
+    one = spec(f"train.epochs={EPOCHS}", f"train.score_every={EPOCHS}", *overrides)
+    return Setup(one.data, one.model, one.optimizer, one.train, one.suite, "fused", "looped")
+
+
+@cache
+def workbench() -> Workbench:
+    """The driver's own."""
+    return make_workbench(setup())
+
+
+def processes(count: int = 2, *, silent_seconds: float = PATIENCE_SECONDS, own: Setup | None = None) -> Executor:
+    """Workers of one thread each, that train what `workbench` would or a set-up of one's own."""
+    bench = workbench() if own is None else make_workbench(own)
+    kit = make_kit(bench, bench.setup, 1)
+    return ProcessesExecutor(kit, Sizes.of(bench), [{}] * count, silent_seconds=silent_seconds)
+
+
+def job(policies: Sequence[Policy] = POLICIES, *, epochs: int = 2, **more: Any) -> Job:
+    """A job from the start, one slot a policy."""
+    members = tuple(Member(f"slot {slot}", policy, 0) for slot, policy in enumerate(policies))
+    return Job(members, 0, epochs, **more)
+
+
+def long_job() -> Job:
+    """A job that is not done before a test ends."""
+    return job(POLICIES[:1], epochs=EPOCHS)
+
+
+def failing_job() -> Job:
+    """A job whose training raises an AttributeError: one of its slots has no policy."""
+    return job((cast(Policy, None),))
+
+
+def numbers(results: Sequence[Result] | None) -> list[dict[str, object]]:
+    """Results without the time they took."""
+    return [{**asdict(result), "seconds": None} for result in results or ()]
+
+
+def nobody(_ticket: int, _epochs: int) -> None:
+    """Told of epochs, does nothing."""
+
+
+def finish(executor: Executor, count: int, on_epoch: Callable[[int, int], None] = nobody) -> dict[int, Finished]:
+    """The next jobs that end, by ticket."""
+    found = [executor.next(on_epoch) for _ in range(count)]
+    return {one.ticket: one for one in found}
+
+
+def when_trained(action: Callable[[], None]) -> Callable[[int, int], None]:
+    """Does something once, as soon as an epoch is finished: the next one has begun then."""
+    left = [action]
+
+    def on_epoch(_ticket: int, epochs: int) -> None:
+        if epochs and left:
+            left.pop()()
+
+    return on_epoch
+
+
+# --- processes ---
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes of workers that a process has started."""
+    return [pid for pid in _pids() if _status(pid)[1] == parent and b"noise-search worker" in _command(pid)]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and not a zombie."""
+    return _status(pid)[0] not in ("", "Z")
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> bool:
+    """Whether it came to be so in time."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _status(pid: int) -> tuple[str, int]:
+    """State and parent; nothing where there is no such process."""
+    with suppress(OSError):
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+        return state, int(parent)
+    return "", 0
