@@ -22,7 +22,7 @@ from measuring import spread
 from noise_search.config import build, compose
 from noise_search.config.held_out import held_out_suite
 from noise_search.corruptions.suites import Suite
-from noise_search.execute import Executor
+from noise_search.execute import Executor, OneByOne
 from noise_search.execute.simulated_items import Effect, ItemsExecutor, World, no_effect
 from noise_search.metrics import combined
 from noise_search.policy import Policy, policy_to_list
@@ -117,7 +117,7 @@ def _has_schedule(policy: Policy) -> bool:
     return any(term.schedule.kind != "constant" for term in policy.terms)
 
 
-class Reusing:
+class Reusing(OneByOne):
     """Stage 2 as it must not be: trainings with the seeds that have chosen.
 
     Args:
@@ -126,6 +126,7 @@ class Reusing:
     """
 
     def __init__(self, executor: ItemsExecutor, seeds: Mapping[int, int]) -> None:
+        super().__init__()
         self._executor, self._seeds = executor, seeds
 
     @property
@@ -173,7 +174,7 @@ def _sweep(cell: Cell, effect: Callable[[Policy], Effect], seed: int, store: Sto
     return said(found) | _numbers(found, fronts[0], chosen)
 
 
-def _searched(spec: SweepSpec, executor: Executor) -> list[FrontRow]:
+def _searched(spec: SweepSpec, executor: ItemsExecutor) -> list[FrontRow]:
     """Rows of a search at random, the control without noise first."""
     policies = [Policy(), *random_policies(spec.space, TRIALS, seed=spec.seed)]
     members = tuple(Member(str(slot), policy, spec.seed) for slot, policy in enumerate(policies))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,3 +64,28 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End whatever still trains, and let go of workers; again is no harm."""
+
+
+def trained(
+    executor: Executor, jobs: Sequence[Job], on_epoch: Callable[[int], None]
+) -> Iterator[tuple[int, list[Result]]]:
+    """Train jobs, as many at a time as there are places, and give the number of each with its results as they end.
+
+    Args:
+        executor: With nothing submitted.
+        jobs: None of which may fail: there is nobody here who would know what follows from it.
+        on_epoch: As in `Executor.next`, of whatever job.
+
+    Raises:
+        Exception: What training raised.
+    """
+    left = iter(enumerate(jobs))
+    for _, (number, job) in zip(range(executor.places), left, strict=False):
+        executor.submit(number, job)
+    for _ in jobs:
+        finished = executor.next(lambda _ticket, epochs: on_epoch(epochs))
+        if finished.results is None:
+            raise finished.error or LostWorkerError("a job ended without results")
+        if following := next(left, None):
+            executor.submit(*following)
+        yield finished.ticket, finished.results

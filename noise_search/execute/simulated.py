@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from noise_search.execute.one_by_one import OneByOne
 from noise_search.metrics import above_chance, packed
 from noise_search.policy import Policy
 from noise_search.seeds import generator, stable_hash
@@ -36,7 +37,7 @@ class Point:
     diverged: bool = False
 
 
-class SimulatedExecutor:
+class SimulatedExecutor(OneByOne):
     """Executor that looks up learning curves.
 
     Args:
@@ -54,6 +55,7 @@ class SimulatedExecutor:
         seconds_per_epoch: float = 1.0,
         before_job: Callable[[int, Job], None] = lambda _number, _job: None,
     ) -> None:
+        super().__init__()
         self._curve, self._kinds = curve, kinds
         self._seconds_per_epoch, self._before_job = seconds_per_epoch, before_job
         self._now, self._jobs = 0.0, 0
@@ -136,7 +138,7 @@ class Recording:
     diverged_from: int | None = None
 
 
-class RecordedExecutor:
+class RecordedExecutor(OneByOne):
     """Executor that finds again what trainings have found: what a rule would have done to them.
 
     Overuse is judged by the samples that they classified rightly, and by their losses. Not recorded are accuracies at
@@ -151,6 +153,7 @@ class RecordedExecutor:
     def __init__(
         self, recording: Callable[[Policy], Recording], *, validation_samples: int, steps_per_epoch: int
     ) -> None:
+        super().__init__()
         self._recording = recording
         self._samples, self._steps = validation_samples, steps_per_epoch
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from noise_search.corruptions.suites import Suite, families
+from noise_search.execute.one_by_one import OneByOne
 from noise_search.metrics import counts_packed, packed, scores
 from noise_search.policy import Policy
 from noise_search.seeds import numpy_generator
@@ -71,7 +72,7 @@ class World:
     effect: Callable[[Policy], Effect] = no_effect
 
 
-class ItemsExecutor:
+class ItemsExecutor(OneByOne):
     """Executor that draws right answers, item by item; a training gives the same ones whenever it is asked for.
 
     Args:
@@ -82,6 +83,7 @@ class ItemsExecutor:
     """
 
     def __init__(self, world: World, suite: Suite, *, split: str, samples: int) -> None:
+        super().__init__()
         self._world, self._suite, self._split, self._samples = world, suite, split, samples
         self._families = families(suite)
         self._row = {family: row for row, family in enumerate(self._families, start=1)}
