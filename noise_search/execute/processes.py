@@ -18,8 +18,8 @@ from queue import Empty, SimpleQueue
 from noise_search.errors import CallerError
 from noise_search.execute.contract import Finished, LostWorkerError, OnEpoch
 from noise_search.execute.worker_process import start
-from noise_search.execute.workers import BEAT_SECONDS, Ended, Kit, Logged, News, Ready, Refused, Told, log_again
-from noise_search.training import Job, Workbench
+from noise_search.execute.workers import BEAT_SECONDS, Ended, Kit, Logged, News, Ready, Refused, Sizes, Told, log_again
+from noise_search.training import Job
 
 _log = logging.getLogger(__name__)
 _MOST_STILLBORN = 3  # workers in a row that may end before they are ready
@@ -61,19 +61,6 @@ class _Worker:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """What a driver wants to know of a sweep's data; its workbench knows."""
-
-    validation_samples: int
-    steps_per_epoch: int
-
-    @staticmethod
-    def of(workbench: Workbench) -> Sizes:
-        """Those of a workbench."""
-        return Sizes(len(workbench.yardstick.labels), workbench.steps_per_epoch)
 
 
 class ProcessesExecutor:

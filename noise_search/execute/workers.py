@@ -44,6 +44,14 @@ class Kit:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a driver has to know of a sweep's data where it does not train itself."""
+
+    validation_samples: int
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """Member-epochs that were finished; 0 is a sign of life."""
 

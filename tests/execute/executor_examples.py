@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,9 +15,11 @@ from typing import Any, cast
 from sweep_examples import spec
 
 from noise_search.execute.contract import Executor, Finished
-from noise_search.execute.processes import ProcessesExecutor, Sizes
-from noise_search.execute.workers import make_kit
+from noise_search.execute.inline import InlineExecutor
+from noise_search.execute.processes import ProcessesExecutor
+from noise_search.execute.workers import Sizes, make_kit
 from noise_search.policy import Policy, Term
+from noise_search.spec import RaySpec
 from noise_search.training import Job, Member, Result, Setup, Workbench, make_workbench
 
 POLICIES = (
@@ -43,7 +47,26 @@ def processes(count: int = 2, *, silent_seconds: float = PATIENCE_SECONDS, own: 
     """Workers of one thread each, that train what `workbench` would or a set-up of one's own."""
     bench = workbench() if own is None else make_workbench(own)
     kit = make_kit(bench, bench.setup, 1)
-    return ProcessesExecutor(kit, Sizes.of(bench), [{}] * count, silent_seconds=silent_seconds)
+    return ProcessesExecutor(kit, sizes_of(bench), [{}] * count, silent_seconds=silent_seconds)
+
+
+def inline() -> Executor:
+    """In this process."""
+    return InlineExecutor(workbench(), "fused", "looped")
+
+
+def on_ray(**keys: Any) -> Executor:
+    """On the cluster that this process is connected to."""
+    from noise_search.execute.ray_cluster import RayExecutor
+
+    bench = workbench()
+    keys = {"silent_seconds": PATIENCE_SECONDS} | keys
+    return RayExecutor(make_kit(bench, bench.setup, 1), sizes_of(bench), RaySpec(**keys))
+
+
+def sizes_of(bench: Workbench) -> Sizes:
+    """Those of a workbench."""
+    return Sizes(len(bench.yardstick.labels), bench.steps_per_epoch)
 
 
 def job(policies: Sequence[Policy] = POLICIES, *, epochs: int = 2, **more: Any) -> Job:
@@ -77,15 +100,22 @@ def finish(executor: Executor, count: int, on_epoch: Callable[[int, int], None] 
     return {one.ticket: one for one in found}
 
 
-def when_trained(action: Callable[[], None]) -> Callable[[int, int], None]:
+def when_trained(action: Callable[[], object]) -> Callable[[int, int], None]:
     """Does something once, as soon as an epoch is finished: the next one has begun then."""
-    left = [action]
+    return Told(action)
 
-    def on_epoch(_ticket: int, epochs: int) -> None:
-        if epochs and left:
-            left.pop()()
 
-    return on_epoch
+class Told:
+    """Adds up epochs, and does something once, as soon as one is finished."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.epochs, self.acted, self._action = 0, False, action
+
+    def __call__(self, _ticket: int, epochs: int) -> None:
+        self.epochs += epochs
+        if epochs and not self.acted:
+            self.acted = True
+            self._action()
 
 
 # --- processes ---
@@ -94,6 +124,41 @@ def when_trained(action: Callable[[], None]) -> Callable[[int, int], None]:
 def workers_of(parent: int) -> list[int]:
     """Processes of workers that a process has started."""
     return [pid for pid in _pids() if _status(pid)[1] == parent and b"noise-search worker" in _command(pid)]
+
+
+def ray_workers(*, busy: bool = True) -> list[int]:
+    """Processes of this user in which Ray trains jobs, or in which it has."""
+    title = b"ray::_work" if busy else b"ray::"
+    return [pid for pid in descendants() if _command(pid).startswith(title)]
+
+
+def descendants() -> list[int]:
+    """Processes that this one has started, or those have."""
+    children: dict[int, list[int]] = {}
+    for pid in _pids():
+        children.setdefault(_status(pid)[1], []).append(pid)
+    found = list(children.get(os.getpid(), []))
+    for pid in found:
+        found.extend(children.get(pid, []))
+    return found
+
+
+def listening(pids: Sequence[int]) -> set[str]:
+    """Addresses at which processes listen."""
+    owned = set()
+    for pid in pids:
+        with suppress(OSError):
+            owned |= {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for family, width in (("tcp", 4), ("tcp6", 16)):
+        for line in Path(f"/proc/net/{family}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in owned:
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                packed = b"".join(words[first : first + 4][::-1] for first in range(0, width, 4))
+                address = ipaddress.ip_address(packed)
+                found.add(str(getattr(address, "ipv4_mapped", None) or address))
+    return found
 
 
 def is_running(pid: int) -> bool:

@@ -5,19 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from executor_examples import POLICIES, failing_job, finish, job, long_job, nobody, numbers, processes, workbench
+from executor_examples import (
+    POLICIES,
+    failing_job,
+    finish,
+    inline,
+    job,
+    long_job,
+    nobody,
+    numbers,
+    on_ray,
+    processes,
+    workbench,
+)
 
 from noise_search.execute.contract import Executor
 from noise_search.training import run_job
 
-MAKERS: dict[str, Callable[[], Executor]] = {"processes": processes}
+MAKERS: dict[str, Callable[[], Executor]] = {"inline": inline, "processes": processes, "ray": on_ray}
+
+
+def made(name: str, request: pytest.FixtureRequest) -> Executor:
+    if name == "ray":
+        request.getfixturevalue("ray_cluster")
+    return MAKERS[name]()
 
 
 @pytest.fixture(scope="module", params=MAKERS)
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    made = MAKERS[request.param]()
-    yield made
-    made.close()
+    one = made(request.param, request)
+    yield one
+    one.close()
 
 
 def test_a_job_gives_the_numbers_of_training_in_the_drivers_process_to_the_last_bit(executor: Executor) -> None:
@@ -72,7 +90,7 @@ def test_what_training_raises_comes_back_and_the_next_job_is_trained(executor: E
 
 
 def test_to_wait_for_nothing_is_a_mistake(executor: Executor) -> None:
-    with pytest.raises(ValueError, match="nothing is submitted"):
+    with pytest.raises(ValueError, match="submitted"):
         executor.next(nobody)
 
 
@@ -89,11 +107,11 @@ def test_its_clock_goes_on_while_a_job_trains(executor: Executor) -> None:
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-def test_to_close_ends_what_is_left_and_again_is_no_harm(maker: str) -> None:
-    executor = MAKERS[maker]()
+def test_to_close_ends_what_is_left_and_again_is_no_harm(maker: str, request: pytest.FixtureRequest) -> None:
+    executor = made(maker, request)
     for ticket in range(3):
         executor.submit(ticket, long_job())
     executor.close()
     executor.close()
-    with pytest.raises(ValueError, match="nothing is submitted"):
+    with pytest.raises(ValueError, match="submitted"):
         executor.next(nobody)
