@@ -331,8 +331,17 @@ def _executor(node: object) -> ExecutorSpec:
         raise CallerError(expected_one_of("executor.name", _EXECUTORS, name))
     spec: ExecutorSpec = _typed(_EXECUTORS[name], keys, "executor")
     if isinstance(spec, RaySpec):
-        raise_if_any(_resource_mistakes(spec))
+        raise_if_any([*_address_mistakes(spec), *_resource_mistakes(spec)])
     return spec
+
+
+def _address_mistakes(spec: RaySpec) -> list[str]:
+    if spec.address is None or "://" not in spec.address:
+        return []
+    return [
+        f"executor.address: expected auto or HOST:PORT of a cluster that this machine is a node of, got "
+        f"{spec.address!r}; run the sweep on one of its nodes"
+    ]
 
 
 def _resource_mistakes(spec: RaySpec) -> list[str]:

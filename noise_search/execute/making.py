@@ -34,7 +34,7 @@ def make_executor(spec: ExecutorSpec, workbench: Workbench, mode: Resolved, scor
     setup = replace(workbench.setup, mode=mode, score_mode=score_mode)
     sizes = Sizes(len(workbench.yardstick.labels), workbench.steps_per_epoch)
     if isinstance(spec, ProcessesSpec):
-        environments = _environments(spec, workbench)
+        environments = environments(spec, workbench)
         kit = make_kit(workbench, setup, setup.train.threads or max(1, cores() // len(environments)))
         return ProcessesExecutor(kit, sizes, environments, silent_seconds=spec.silent_seconds)
     kit = make_kit(workbench, setup, setup.train.threads or max(1, int(spec.cpus)))
@@ -48,7 +48,7 @@ def make_executor(spec: ExecutorSpec, workbench: Workbench, mode: Resolved, scor
     return RayExecutor(kit, sizes, spec)
 
 
-def _environments(spec: ProcessesSpec, workbench: Workbench) -> list[dict[str, str]]:
+def environments(spec: ProcessesSpec, workbench: Workbench) -> list[dict[str, str]]:
     """Variables of each worker's process: on a GPU the one that it sees, in turn."""
     device, threads = workbench.device, workbench.setup.train.threads or 1
     if device.type != "cuda":

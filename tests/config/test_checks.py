@@ -18,7 +18,18 @@ from noise_search.models import CnnParameters, MlpParameters
 from noise_search.noises import NOISES
 from noise_search.optimizers import OPTIMIZERS, make_optimizer
 from noise_search.schedules import SCHEDULES
-from noise_search.spec import DataSpec, InlineSpec, ObjectiveSpec, OptimizerSpec, Range, SweepSpec, TrainSpec
+from noise_search.spec import (
+    DataSpec,
+    ExecutorSpec,
+    InlineSpec,
+    ObjectiveSpec,
+    OptimizerSpec,
+    ProcessesSpec,
+    Range,
+    RaySpec,
+    SweepSpec,
+    TrainSpec,
+)
 
 Config = dict[str, Any]
 WEIGHTS = sorted([*NOISES["weights"], "none"])
@@ -297,6 +308,13 @@ BAD: dict[str, tuple[Config, list[str]]] = {
         {"executor": {"name": "processes", "gpus": 1}},
         ["executor: expected one of ['name', 'processes', 'silent_seconds'], got 'gpus'"],
     ),
+    "a cluster from outside": (
+        {"executor": {"name": "ray", "address": "ray://head:10001"}},
+        [
+            "executor.address: expected auto or HOST:PORT of a cluster that this machine is a node of, got "
+            "'ray://head:10001'; run the sweep on one of its nodes"
+        ],
+    ),
     "resources that Ray cannot part": (
         {"executor": {"name": "ray", "gpus": 1.5, "resources": {"GPU": 1, "tpu": 2.5}}},
         [
@@ -314,6 +332,19 @@ def test_a_wrong_configuration_is_told_the_key_the_value_and_what_is_allowed(
     changes: Config, expected: list[str]
 ) -> None:
     assert check(changed(changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [("inline", InlineSpec()), ("processes", ProcessesSpec()), ("ray", RaySpec())],
+)
+def test_every_shipped_executor_is_the_one_of_its_name_with_what_is_usual(choice: str, expected: ExecutorSpec) -> None:
+    assert build(sound(f"executor={choice}")).executor == expected
+
+
+def test_an_executors_keys_are_set_on_the_command_line() -> None:
+    spec = build(sound("executor=ray", "executor.gpus=0.25", "executor.resources={big: 2}", "executor.places=3"))
+    assert spec.executor == RaySpec(gpus=0.25, resources={"big": 2.0}, places=3)
 
 
 def test_every_mistake_is_told_at_once() -> None:
