@@ -34,9 +34,9 @@ def make_executor(spec: ExecutorSpec, workbench: Workbench, mode: Resolved, scor
     setup = replace(workbench.setup, mode=mode, score_mode=score_mode)
     sizes = Sizes(len(workbench.yardstick.labels), workbench.steps_per_epoch)
     if isinstance(spec, ProcessesSpec):
-        environments = environments(spec, workbench)
-        kit = make_kit(workbench, setup, setup.train.threads or max(1, cores() // len(environments)))
-        return ProcessesExecutor(kit, sizes, environments, silent_seconds=spec.silent_seconds)
+        each = environments(spec, workbench)
+        kit = make_kit(workbench, setup, setup.train.threads or max(1, cores() // len(each)))
+        return ProcessesExecutor(kit, sizes, each, silent_seconds=spec.silent_seconds)
     kit = make_kit(workbench, setup, setup.train.threads or max(1, int(spec.cpus)))
     _set_up_ray(spec)
     try:
