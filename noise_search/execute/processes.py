@@ -23,6 +23,7 @@ from noise_search.training import Job
 
 _log = logging.getLogger(__name__)
 _MOST_STILLBORN = 3  # workers in a row that may end before they are ready
+_IMPORT_SECONDS = 300.0  # what a worker has to import its libraries at least, of which it gives no sign
 
 
 @dataclass(slots=True, eq=False)
@@ -41,10 +42,14 @@ class _Worker:
     order: tuple[int, Job] | None = None
 
     def send(self, order: tuple[int, Job]) -> None:
-        """Give it a job; if it is gone already, that will be noticed where its news come in."""
+        """Give it a job."""
         self.order, self.heard = order, time.monotonic()
+        self.tell(order[1])
+
+    def tell(self, what: Kit | Job) -> None:
+        """Send it something; if it is gone already, that will be noticed where its news come in."""
         with contextlib.suppress(OSError):
-            self.connection.send(order[1])
+            self.connection.send(what)
 
     def listen(self, news: SimpleQueue[tuple[_Worker, News | None]]) -> None:
         """Pass on all that it says, and None at its end; in a thread, so that it never has to wait to be heard."""
@@ -135,6 +140,7 @@ class ProcessesExecutor:
             worker.end()
         self._workers.clear()
         self._waiting.clear()
+        self._finished.clear()
 
     # --- jobs to workers ---
 
@@ -163,7 +169,7 @@ class ProcessesExecutor:
         except OSError as error:
             raise CallerError(f"executor.processes: cannot start {name}: {error.strerror}; ask for fewer") from error
         worker = _Worker(f"{name} (pid {process.pid})", process, connection, time.monotonic())
-        connection.send(self._kit)
+        worker.tell(self._kit)
         threading.Thread(target=worker.listen, args=(self._news,), name=name, daemon=True).start()
         return worker
 
@@ -199,9 +205,10 @@ class ProcessesExecutor:
         self._looked = now
         for worker in list(self._workers.values()):
             silent = now - worker.heard
+            allowed = self._silent_seconds if worker.ready else max(self._silent_seconds, _IMPORT_SECONDS)
             if worker.process.poll() is not None:
                 worker.end()  # what it has started may hold its connection open
-            elif worker.order and silent > self._silent_seconds:
+            elif worker.order and silent > allowed:
                 worker.end()
                 self._lose(worker, f"gave no sign of life for {silent:.0f} s and was killed")
         for ticket in self._tickets()[:1]:
@@ -231,7 +238,7 @@ class ProcessesExecutor:
 
     def _note_stillborn(self, text: str) -> None:
         self._stillborn += 1
-        if self._stillborn == _MOST_STILLBORN:
+        if self._stillborn >= _MOST_STILLBORN:
             raise CallerError(
                 f"executor: expected workers that get ready, lost {_MOST_STILLBORN} in a row before they were: {text}"
             )

@@ -230,6 +230,7 @@ class RayExecutor:
             if self._is_ours:
                 ray.shutdown()
         self._tasks.clear()
+        self._finished.clear()
 
     def _begin(self, job: Job) -> Any:
         options = {"num_cpus": self._spec.cpus, "num_gpus": self._spec.gpus, "resources": dict(self._spec.resources)}

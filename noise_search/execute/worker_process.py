@@ -71,7 +71,7 @@ def start(name: str, environment: Mapping[str, str]) -> tuple[subprocess.Popen[b
             stdout=2,  # what a model prints must not get between the driver's results
             process_group=0,
         )
-    ours.send(sys.path)
+        ours.send(sys.path)  # while we hold its end open: that it is gone already is for whoever listens to notice
     return process, ours
 
 

@@ -12,8 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from sweep_examples import spec
-
+from noise_search.config import build, compose
 from noise_search.execute.contract import Executor, Finished
 from noise_search.execute.inline import InlineExecutor
 from noise_search.execute.processes import ProcessesExecutor
@@ -28,12 +27,20 @@ POLICIES = (
     Policy(),
 )
 EPOCHS = 2000  # of a whole training: nobody waits for it
-PATIENCE_SECONDS = 120.0  # machines of tests are busy
+TINY = (
+    "model=mlp",
+    "model.hidden=[8]",
+    "train.batch_size=256",
+    "train.device=cpu",
+    f"train.epochs={EPOCHS}",
+    f"train.score_every={EPOCHS}",
+)
+PATIENCE_SECONDS = 300.0  # machines of tests are busy
 
 
 def setup(*overrides: str) -> Setup:
-    """The tiny sweep's, with a training that does not end by itself."""
-    one = spec(f"train.epochs={EPOCHS}", f"train.score_every={EPOCHS}", *overrides)
+    """A tiny model on digits, with a training that does not end by itself."""
+    one = build(compose([*TINY, *overrides]))
     return Setup(one.data, one.model, one.optimizer, one.train, one.suite, "fused", "looped")
 
 
