@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import ipaddress
 import logging
 import os
 import pickle
@@ -315,13 +316,26 @@ def _connect(address: str | None) -> bool:
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     try:
         if address is None:
-            ray.init("local", num_cpus=cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            _refuse_the_network()
+            ray.init("local", num_cpus=cores(), include_dashboard=False, **quiet)
         else:
             ray.init(address, **quiet)
+    except CallerError:
+        raise
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         where = "null" if address is None else address
         raise CallerError(f"executor.address: cannot reach a cluster by {where}: {_first_line(error)}") from error
     return True
+
+
+def _refuse_the_network() -> None:
+    """Refuse to start a cluster that would listen to more than this machine: Ray was imported before it was told so."""
+    address = ray.util.get_node_ip_address()
+    if not ipaddress.ip_address(address).is_loopback:
+        raise CallerError(
+            f"executor.address: a cluster started here would listen to the network at {address}; set "
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported, or give the address of a cluster of your own"
+        )
 
 
 def _nodes() -> list[dict[str, float]]:
