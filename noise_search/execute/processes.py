@@ -23,7 +23,6 @@ from noise_search.training import Job
 
 _log = logging.getLogger(__name__)
 _MOST_STILLBORN = 3  # workers in a row that may end before they are ready
-_IMPORT_SECONDS = 300.0  # what a worker has to import its libraries at least, of which it gives no sign
 
 
 @dataclass(slots=True, eq=False)
@@ -55,9 +54,10 @@ class _Worker:
         """Pass on all that it says, and None at its end; in a thread, so that it never has to wait to be heard."""
         try:
             while True:
-                told: News = self.connection.recv()
+                told: News | None = self.connection.recv()
                 self.heard = time.monotonic()
-                news.put((self, told))
+                if told is not None:  # else it is importing its libraries, and has no better way to say that it lives
+                    news.put((self, told))
         except (EOFError, OSError):
             news.put((self, None))
 
@@ -205,10 +205,9 @@ class ProcessesExecutor:
         self._looked = now
         for worker in list(self._workers.values()):
             silent = now - worker.heard
-            allowed = self._silent_seconds if worker.ready else max(self._silent_seconds, _IMPORT_SECONDS)
             if worker.process.poll() is not None:
                 worker.end()  # what it has started may hold its connection open
-            elif worker.order and silent > allowed:
+            elif worker.order and silent > self._silent_seconds:
                 worker.end()
                 self._lose(worker, f"gave no sign of life for {silent:.0f} s and was killed")
         for ticket in self._tickets()[:1]:

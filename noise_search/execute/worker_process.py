@@ -1,7 +1,7 @@
 """A worker that is a process of its own: what runs there, from its start to its end.
 
     driver                             worker
-    start(place)            ---------> connection of its standing, then `serve`
+    start(name)             ---------> imports, and says None now and then
     send(kit)               ---------> builds its workbench       -> Ready, or Refused
     send(job), one at a time ---------> trains                    -> Told, ..., Ended
     connection closed, or driver gone -> ends at once, whatever it does
@@ -37,13 +37,24 @@ from noise_search.execute.workers import (
 )
 from noise_search.training import Job, Workbench
 
-# The path comes first: what a worker imports is to be found where the driver found it.
+# The path comes first: what a worker imports is to be found where the driver found it. Importing may take minutes, from
+# a disk that many share, and has to give signs of life too.
 _PROGRAM = """
-import sys
+import sys, threading
 from multiprocessing.connection import Connection
-connection = Connection(int(sys.argv[1]))
+connection, imported = Connection(int(sys.argv[1])), threading.Event()
 sys.path[:] = connection.recv()
+def beat():
+    try:
+        while not imported.wait(1.0):
+            connection.send(None)
+    except OSError:
+        pass
+thread = threading.Thread(target=beat, daemon=True)
+thread.start()
 from noise_search.execute.worker_process import serve
+imported.set()
+thread.join()
 serve(connection, int(sys.argv[2]))
 """
 

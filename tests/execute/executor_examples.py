@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from noise_search.execute.inline import InlineExecutor
 from noise_search.execute.processes import ProcessesExecutor
 from noise_search.execute.workers import Sizes, make_kit
 from noise_search.policy import Policy, Term
-from noise_search.spec import RaySpec
+from noise_search.spec import DataSpec, ModelSpec, RaySpec
 from noise_search.training import Job, Member, Result, Setup, Workbench, make_workbench
 
 POLICIES = (
@@ -35,6 +35,18 @@ TINY = (
     f"train.epochs={EPOCHS}",
     f"train.score_every={EPOCHS}",
 )
+BESIDE_ME = """
+import torch
+from noise_search.data import DATASETS
+
+def net(statistics, width):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.Linear(width, 10))
+
+def data(limit):
+    with open("loads.txt", "a") as file:
+        file.write("loaded\\n")
+    return DATASETS["digits"].load(limit=limit)
+"""
 PATIENCE_SECONDS = 300.0  # machines of tests are busy
 
 
@@ -42,6 +54,14 @@ def setup(*overrides: str) -> Setup:
     """A tiny model on digits, with a training that does not end by itself."""
     one = build(compose([*TINY, *overrides]))
     return Setup(one.data, one.model, one.optimizer, one.train, one.suite, "fused", "looped")
+
+
+def own_setup(folder: Path) -> Setup:
+    """A model and data of one's own, in a file of a folder that is to be the working folder; loading leaves a mark."""
+    (folder / "beside_me.py").write_text(BESIDE_ME)
+    one = setup()
+    data = DataSpec("mine", limit=400, target="beside_me.data")
+    return replace(one, data=data, model=ModelSpec("net", {"width": 6}, "beside_me.net"))
 
 
 @cache
@@ -62,11 +82,11 @@ def inline() -> Executor:
     return InlineExecutor(workbench(), "fused", "looped")
 
 
-def on_ray(**keys: Any) -> Executor:
+def on_ray(own: Setup | None = None, **keys: Any) -> Executor:
     """On the cluster that this process is connected to."""
     from noise_search.execute.ray_cluster import RayExecutor
 
-    bench = workbench()
+    bench = workbench() if own is None else make_workbench(own)
     keys = {"silent_seconds": PATIENCE_SECONDS} | keys
     return RayExecutor(make_kit(bench, bench.setup, 1), sizes_of(bench), RaySpec(**keys))
 
@@ -133,10 +153,9 @@ def workers_of(parent: int) -> list[int]:
     return [pid for pid in _pids() if _status(pid)[1] == parent and b"noise-search worker" in _command(pid)]
 
 
-def ray_workers(*, busy: bool = True) -> list[int]:
-    """Processes of this user in which Ray trains jobs, or in which it has."""
-    title = b"ray::_work" if busy else b"ray::"
-    return [pid for pid in descendants() if _command(pid).startswith(title)]
+def ray_workers() -> list[int]:
+    """Processes in which Ray trains jobs."""
+    return [pid for pid in descendants() if _command(pid).startswith(b"ray::_work")]
 
 
 def descendants() -> list[int]:

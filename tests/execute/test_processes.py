@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from executor_examples import (
     long_job,
     nobody,
     numbers,
+    own_setup,
     processes,
     setup,
     wait_until,
@@ -116,7 +118,7 @@ def test_a_worker_killed_before_it_is_ready_loses_no_job(executor: Executor) -> 
 
 
 def test_a_worker_that_hangs_is_killed_and_its_job_is_lost() -> None:
-    executor = processes(1, silent_seconds=8.0)
+    executor = processes(1, silent_seconds=20.0)
     try:
         executor.submit(1, long_job())
         hanging: list[int] = []
@@ -169,23 +171,8 @@ def test_ctrl_c_is_for_the_driver_who_ends_its_workers(driver: subprocess.Popen[
 def test_a_model_and_data_of_ones_own_are_found_where_the_driver_finds_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = """
-        import torch
-        from noise_search.data import DATASETS, dataset_of
-        def net(statistics, width):
-            return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.Linear(width, 10))
-        def data(limit):
-            print("loading")
-            return DATASETS["digits"].load(limit=limit)
-    """
-    (tmp_path / "beside_me.py").write_text("\n".join(line[8:] for line in own.splitlines()))
     monkeypatch.chdir(tmp_path)
-    one = setup()
-    mine = type(one)(
-        DataSpec("mine", limit=400, target="beside_me.data"),
-        ModelSpec("net", {"width": 6}, "beside_me.net"),
-        *(getattr(one, name) for name in ("optimizer", "train", "suite", "mode", "score_mode")),
-    )
+    mine = own_setup(tmp_path)
     executor = processes(1, own=mine)
     try:
         executor.submit(1, job())
@@ -200,15 +187,13 @@ def test_what_is_at_home_in_the_main_module_is_refused(key: str) -> None:
     specs: dict[str, Any] = {"data": DataSpec("mine", target="__main__.make")}
     specs |= {"model": ModelSpec("make", {}, "__main__.make")}
     one = setup()
-    parts = {name: getattr(one, name) for name in one.__slots__} | {key: specs[key]}
     with pytest.raises(CallerError, match=rf"{key}._target_: expected a module that workers can import, got '__main__"):
-        make_kit(workbench(), type(one)(**parts), 1)
+        make_kit(workbench(), replace(one, **{key: specs[key]}), 1)
 
 
 def test_a_worker_with_other_data_than_the_drivers_is_refused() -> None:
     kit = make_kit(workbench(), setup(), 1)
-    other = Kit(kit.setup, "0" * 64, kit.threads, kit.log_level)
-    executor = ProcessesExecutor(other, Sizes(1, 1), [{}], silent_seconds=60)
+    executor = ProcessesExecutor(replace(kit, digest="0" * 64), Sizes(1, 1), [{}], silent_seconds=60)
     try:
         executor.submit(1, job())
         with pytest.raises(CallerError, match=r"worker 1 .* cannot be made ready: .*data: expected those of"):
@@ -230,9 +215,9 @@ def test_workers_that_never_get_ready_end_the_sweep_and_not_its_trials() -> None
 def test_what_a_worker_logs_is_logged_here_with_its_name(
     executor: Executor, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    lost = job(POLICIES[:1], epochs=3, folder=str(tmp_path))
-    members = tuple(type(one)(one.name, one.policy, one.seed, {"file": "gone", "place": ""}) for one in lost.members)
-    executor.submit(1, type(lost)(members, 1, 3, str(tmp_path)))
+    fresh = job(POLICIES[:1], epochs=3, folder=str(tmp_path))
+    gone = replace(fresh.members[0], checkpoint={"file": "gone", "place": "elsewhere"})
+    executor.submit(1, replace(fresh, members=(gone,), from_epoch=1))
     with caplog.at_level(logging.WARNING):
         (found,) = finish(executor, 1).values()
     assert found.error is None

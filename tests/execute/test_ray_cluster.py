@@ -20,6 +20,7 @@ from executor_examples import (
     nobody,
     numbers,
     on_ray,
+    own_setup,
     ray_workers,
     wait_until,
     when_trained,
@@ -28,7 +29,7 @@ from executor_examples import (
 
 from noise_search.errors import CallerError
 from noise_search.execute.contract import Executor, LostWorkerError
-from noise_search.training import Job, run_job
+from noise_search.training import Job, make_workbench, run_job
 
 TESTS = Path(__file__).resolve().parent.parent
 MINUTES = job(POLICIES[:1], epochs=400)
@@ -79,7 +80,7 @@ def test_a_worker_that_hangs_is_killed_and_its_job_is_lost() -> None:
         for pid in hanging:
             os.kill(pid, signal.SIGSTOP)
 
-    for executor in submitted(long_job(), max_retries=0, silent_seconds=8.0):
+    for executor in submitted(long_job(), max_retries=0, silent_seconds=20.0):
         found = executor.next(when_trained(stop))
         assert isinstance(found.error, LostWorkerError)
         assert "no sign of life" in str(found.error)
@@ -131,13 +132,20 @@ def test_there_are_as_many_places_as_the_cluster_has_room_for(keys: dict[str, An
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_workers_keep_their_workbench_from_job_to_job() -> None:
-    for executor in submitted(job()):
-        executor.next(nobody)
-        before = ray_workers(busy=False)
-        executor.submit(2, job())
-        executor.next(nobody)
-        assert set(ray_workers(busy=False)) & set(before)
+def test_a_model_and_data_of_ones_own_are_found_and_loaded_once_a_process_and_not_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = own_setup(tmp_path)
+    executor = on_ray(mine)
+    loads = tmp_path / "loads.txt"
+    loads.unlink()  # the driver's own
+    for ticket in range(6):
+        executor.submit(ticket, job())
+        found = executor.next(nobody)
+        assert numbers(found.results) == numbers(run_job(job(), make_workbench(mine))[0])
+    executor.close()
+    assert len(loads.read_text().splitlines()) < 6
 
 
 def test_a_cluster_of_ones_own_is_reached_from_this_machine_alone_and_ends_with_the_sweep() -> None:
