@@ -1,10 +1,10 @@
 """A worker that is a process of its own: what runs there, from its start to its end.
 
-    driver                             worker
-    start(name)             ---------> imports, and says None now and then
-    send(kit)               ---------> builds its workbench       -> Ready, or Refused
-    send(job), one at a time ---------> trains                    -> Told, ..., Ended
-    connection closed, or driver gone -> ends at once, whatever it does
+    driver                               worker
+    start(name)               --------->  imports            -> None, now and then
+    send(kit)                 --------->  builds its bench   -> Told(0), ..., Ready or Refused
+    send(job), one at a time  --------->  trains             -> Told(epochs), ..., Ended
+    close, or gone itself     --------->  ends at once, whatever it does
 
 A fresh interpreter and not a fork: threads and GPUs do not survive one. And not `multiprocessing`, which runs the
 caller's main module once more in every worker.
