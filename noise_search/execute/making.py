@@ -27,7 +27,7 @@ def make_executor(spec: ExecutorSpec, workbench: Workbench, mode: Resolved, scor
 
     Raises:
         CallerError: The model or the data cannot be had in a worker; or Ray is not installed, its cluster is not
-            there, or has not what a job takes up.
+            there, or has not what a job takes up, which has to be GPUs just where trials train on them.
     """
     if isinstance(spec, InlineSpec):
         return InlineExecutor(workbench, mode, score_mode)
@@ -38,6 +38,7 @@ def make_executor(spec: ExecutorSpec, workbench: Workbench, mode: Resolved, scor
         kit = make_kit(workbench, setup, setup.train.threads or max(1, cores() // len(each)))
         return ProcessesExecutor(kit, sizes, each, silent_seconds=spec.silent_seconds)
     kit = make_kit(workbench, setup, setup.train.threads or max(1, int(spec.cpus)))
+    _refuse_other_devices(spec, workbench)
     _set_up_ray(spec)
     try:
         from noise_search.execute.ray_cluster import RayExecutor
@@ -58,6 +59,14 @@ def environments(spec: ProcessesSpec, workbench: Workbench) -> list[dict[str, st
     seen = named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
     ours = seen if device.index is None else [seen[device.index]]
     return [{"CUDA_VISIBLE_DEVICES": ours[place % len(ours)]} for place in range(spec.processes or len(ours))]
+
+
+def _refuse_other_devices(spec: RaySpec, workbench: Workbench) -> None:
+    """A job that takes up no GPU must not train on one, which Ray may have given to another."""
+    device = workbench.device.type
+    if (device == "cuda") != (spec.gpus > 0):
+        expected = "more than 0" if device == "cuda" else "0"
+        raise CallerError(f"executor.gpus: expected {expected} where trials train on {device}, got {spec.gpus:g}")
 
 
 def _set_up_ray(spec: RaySpec) -> None:

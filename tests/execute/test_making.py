@@ -6,10 +6,11 @@ import pytest
 import torch
 from executor_examples import workbench
 
+from noise_search.errors import CallerError
 from noise_search.execute.inline import InlineExecutor
 from noise_search.execute.making import environments, make_executor
 from noise_search.execute.workers import cores
-from noise_search.spec import InlineSpec, ProcessesSpec
+from noise_search.spec import InlineSpec, ProcessesSpec, RaySpec
 from noise_search.training import Workbench
 
 
@@ -44,6 +45,14 @@ def test_every_process_sees_one_of_the_gpus_that_the_driver_sees(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5")
     found = environments(ProcessesSpec(processes=count), on(device))
     assert found == [{"CUDA_VISIBLE_DEVICES": name} for name in expected]
+
+
+@pytest.mark.parametrize(("device", "gpus", "expected"), [("cuda", 0.0, "more than 0"), ("cpu", 0.5, "0")])
+def test_jobs_on_ray_take_up_gpus_just_where_they_train_on_them(device: str, gpus: float, expected: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        make_executor(RaySpec(gpus=gpus), on(device), "fused", "looped")
+    words = f"executor.gpus: expected {expected} where trials train on {device}, got {gpus:g}"
+    assert refused.value.mistakes == (words,)
 
 
 def test_on_a_cpu_there_are_as_many_processes_as_cores_for_their_threads() -> None:
