@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from executor_examples import (
@@ -33,7 +33,7 @@ from executor_examples import (
 from noise_search.errors import CallerError
 from noise_search.execute.contract import Executor, LostWorkerError
 from noise_search.execute.processes import ProcessesExecutor
-from noise_search.execute.workers import Kit, Sizes, make_kit
+from noise_search.execute.workers import Sizes, make_kit
 from noise_search.spec import DataSpec, ModelSpec
 from noise_search.training import make_workbench, run_job
 
@@ -203,7 +203,8 @@ def test_a_worker_with_other_data_than_the_drivers_is_refused() -> None:
 
 
 def test_workers_that_never_get_ready_end_the_sweep_and_not_its_trials() -> None:
-    executor = ProcessesExecutor(cast(Kit, None), Sizes(1, 1), [{}], silent_seconds=60)
+    no_interpreter = {"PYTHONHOME": "/nowhere"}
+    executor = ProcessesExecutor(make_kit(workbench(), setup(), 1), Sizes(1, 1), [no_interpreter], silent_seconds=60)
     try:
         executor.submit(1, job())
         with pytest.raises(CallerError, match=r"lost 3 in a row before they were: .* ended with exit code 1"):
