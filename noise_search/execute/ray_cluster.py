@@ -16,6 +16,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 import time
@@ -55,6 +56,7 @@ from noise_search.spec import RaySpec
 from noise_search.training import Job, Workbench
 
 _log = logging.getLogger(__name__)
+_KNOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +321,7 @@ def _connect(address: str | None) -> bool:
             _refuse_the_network()
             ray.init("local", num_cpus=cores(), include_dashboard=False, **quiet)
         else:
+            _knock(address)
             ray.init(address, **quiet)
     except CallerError:
         raise
@@ -326,6 +329,18 @@ def _connect(address: str | None) -> bool:
         where = "null" if address is None else address
         raise CallerError(f"executor.address: cannot reach a cluster by {where}: {_first_line(error)}") from error
     return True
+
+
+def _knock(address: str) -> None:
+    """Find out in seconds that nobody listens there, which takes Ray many minutes.
+
+    Raises:
+        OSError: So it is.
+        ValueError: It is no HOST:PORT.
+    """
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _refuse_the_network() -> None:
