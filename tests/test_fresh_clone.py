@@ -28,6 +28,8 @@ def quickstart(clone: Path) -> str:
     hidden = ("VIRTUAL_ENV", "PYTHONPATH", "NOISE_SEARCH_STORE")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
     environment["PYTHON"] = sys.executable
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)  # where the program is on it, its bare name is said
+    environment["PATH"] = os.pathsep.join(one for one in folders if not (Path(one) / "noise-search").exists())
     command = ["scripts/quickstart", *SMALL]
     finished = subprocess.run(command, cwd=clone, env=environment, check=False, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr

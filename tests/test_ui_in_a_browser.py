@@ -133,7 +133,8 @@ def test_the_report_of_a_sweep_is_drawn_within_its_run(pages: Pages, watched: Wa
     open_file(watched.page, "report", "report.html")
     expect(frame(watched.page).get_by_role("heading", name="What was confirmed")).to_be_visible()
     front = frame(watched.page).locator("#figure-front")
-    assert front.locator(".points path").count() > len(rows(store))  # and the marks of what was picked
+    marks = front.locator(".points path")
+    expect(marks.nth(len(rows(store)))).to_be_attached()  # one more than rows: the marks of what was picked
     assert colours(front) > DRAWN
 
 

@@ -225,7 +225,7 @@ def _status(options: argparse.Namespace, _: Sequence[str]) -> int:
         print_json(one)
         return DONE
     print_statuses([one])
-    print_more(one)
+    print_more(one, options.store)
     return DONE
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noise_search.commands import Preview, SweepOutcome
     from noise_search.search.fronts import FrontRow
+    from noise_search.store import Location
 
 _WIDTH = 160  # columns of a table that goes into a file or a pipe
 _MINUTES_FROM, _HOURS_FROM = 120, 120  # seconds, minutes: in less, the smaller unit
@@ -75,10 +76,15 @@ def print_outcome(outcome: SweepOutcome, overrides: Sequence[str] = ()) -> None:
     _print_tracking(outcome)
     _print_rest(outcome)
     if outcome.picked is not None:
-        store = shlex.quote(str(outcome.location))
-        print(f"next:   {program('noise-search')} confirm {outcome.name} --store {store}")
+        print(f"next:   {_command(f'confirm {outcome.name}', outcome.location)}")
     if outcome.location.is_shared:
         print("        (the password of the store is taken from PGPASSWORD or ~/.pgpass)")
+
+
+def _command(words: str, store: Location | str | None) -> str:
+    """A command of ours as it can be copied: the program from where the caller stands, and the store."""
+    where = "" if store is None else f" --store {shlex.quote(str(store))}"
+    return f"{program('noise-search')} {words}{where}"
 
 
 def _made_with(overrides: Sequence[str]) -> str:
@@ -91,16 +97,22 @@ def _print_pick(outcome: SweepOutcome, picked: FrontRow) -> None:
     if outcome.objective == "pareto":
         print("objective=pareto: the card has the best score all the same; --rule knee or min-clean=X takes another")
     if outcome.lead is not None:
-        _print_lead(outcome.name, asdict(outcome.lead), outcome.seeds)
+        _print_lead(outcome.name, asdict(outcome.lead), outcome.seeds, outcome.location)
 
 
-def _print_lead(name: str, found: Mapping[str, Any], seeds: int) -> None:
+def _print_lead(name: str, found: Mapping[str, Any], seeds: int, store: Location | str | None) -> None:
     """Warn of a lead over the best control that says nothing; a larger one is not worth a line."""
-    control = f"control {found['control']} scores {found['score']:.3f}"
-    if found["by"] <= 0:
-        print(f"{control}: no trial beats it; search on, or take the control")
-    elif found["by"] < found["error"]:
-        print(f"{control}, {found['by']:.3f} less: this lead says nothing; confirm it: noise-search confirm {name}")
+    from noise_search.search.leads import Lead, lead_text
+
+    said = lead_text(Lead(**found))
+    if said is None:
+        return
+    if found["by"] <= -found["error"]:
+        command = _command(f"pick {name} --rule control={found['control']}", store)
+        take = "train without noise" if found["control"] == "no_noise" else f"take the control: {command}"
+        print(f"{said}; search on, or {take}")
+    else:
+        print(f"{said}; confirm it: {_command(f'confirm {name}', store)}")
         scored = f"with {_plural(seeds, 'seed')} on about {found['samples']:,} samples"
         print(f"  {scored} a difference of two such scores has a standard error of up to {found['error']:.3f}")
 
@@ -127,7 +139,7 @@ def _print_rest(outcome: SweepOutcome) -> None:
 def _print_tracking(outcome: SweepOutcome) -> None:
     if not outcome.location.has_tracking:
         return
-    print(f"MLflow: {program('noise-search')} ui {outcome.name} --store {shlex.quote(str(outcome.location))}")
+    print(f"MLflow: {_command(f'ui {outcome.name}', outcome.location)}")
 
 
 def program(name: str) -> str:
@@ -224,8 +236,13 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def print_more(found: dict[str, Any]) -> None:
-    """Print what one sweep has to say beside its row: why trials ended, what was saved, what mattered."""
+def print_more(found: dict[str, Any], store: str | None) -> None:
+    """Print what one sweep has to say beside its row: why trials ended, what was saved, what mattered.
+
+    Args:
+        found: Of the sweep.
+        store: As the caller named it, for the commands that are named; None where it is the usual one.
+    """
     if found["state"] == "out_of_time":
         print("out of time: budget.minutes is used up; the sweep command with a larger one goes on")
     if found["budget"]["seeds"] > 1:
@@ -242,10 +259,16 @@ def print_more(found: dict[str, Any]) -> None:
         print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
     for one in found["confirmations"]:
         print(_confirmation_text(one))
-    if found["lead"] is not None and not any(one["state"] == "finished" for one in found["confirmations"]):
-        _print_lead(found["name"], found["lead"], found["budget"]["seeds"])
+    if found["lead"] is not None and not _is_confirmed(found):
+        _print_lead(found["name"], found["lead"], found["budget"]["seeds"], store)
     if found["importance"] is not None:
         _print_importance(found["importance"])
+
+
+def _is_confirmed(found: Mapping[str, Any]) -> bool:
+    """Whether a confirmation is finished that knew all trials there are."""
+    complete = found["trials"]["complete"]
+    return any(one["state"] == "finished" and one["trials"] == complete for one in found["confirmations"])
 
 
 def _print_importance(found: Mapping[str, Any]) -> None:

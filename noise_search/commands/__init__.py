@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from noise_search.commands.checks import Check
 from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
-from noise_search.commands.confirming import ConfirmOutcome, confirm, run_confirmation
+from noise_search.commands.confirming import ConfirmOutcome, confirm, confirmed_before, run_confirmation
 from noise_search.commands.diagnosis import doctor
 from noise_search.commands.looking import Pages, ui
 from noise_search.commands.migrating import Migration, migrate
@@ -39,6 +39,7 @@ __all__ = [
     "Trained",
     "cards",
     "confirm",
+    "confirmed_before",
     "doctor",
     "front",
     "listing",

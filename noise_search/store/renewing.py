@@ -50,5 +50,5 @@ class Renewal:
                 return
             except (OperationalError, InterfaceError) as error:
                 # The disk may be full, the database blocked or its server lost for now; the lease outlasts some tries.
-                _log.warning("%s not renewed, trying again: %s", self._what, in_one_line(error))
+                _log.warning("%s: the store cannot be told that it goes on: %s", self._what, in_one_line(error))
                 pause = min(self._pause, LOST_PAUSE_SECONDS) if is_lost(error) else self._pause

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -212,6 +213,41 @@ def test_what_befalls_simulated_sweeps_is_counted() -> None:
     assert faults.wrong([{"lost": 2}, {"lost": True}], ["lost"]) == {"lost": 3}
 
 
+# --- confirming ---
+
+
+@pytest.mark.slow
+def test_how_often_confirmations_call_a_difference_is_counted_in_every_cell_for_every_effect(tmp_path: Path) -> None:
+    bench, output = script("bench_confirm_null"), tmp_path / "null.json"
+    code = bench.main(["--quick", "--output", str(output)])
+    found = json.loads(output.read_text())
+    assert found["quick"]
+    assert found["cells"].keys() == bench.CELLS.keys()
+    for cell in found["cells"].values():
+        counted = {name: effect["sweeps"] for name, effect in cell.items() if name != "sizes"}
+        assert counted == dict.fromkeys((*bench.EFFECTS, bench.REUSE), bench.QUICK)
+    assert (code == 0) is all(aim["met"] for aim in found["aims"].values())
+
+
+@pytest.mark.slow
+def test_the_way_from_a_sweep_to_a_card_is_walked_once_and_both_examples_are_scored_beside_what_was_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    bench, output = script("bench_evidence"), tmp_path / "evidence.json"
+    assert bench.main(["digits", "--quick", "--output", str(output)]) == 0
+    found = json.loads(output.read_text())
+    assert list(found["seconds"]) == ["sweep", "confirm", "pick", "report"]
+    means = found["confirmed"]["evidence"]["means"]["winner"]
+    for title in bench.EXAMPLES:
+        for key, one in found["examples"][title].items():
+            assert one["example"]["n"] == bench.QUICK_SEEDS
+            assert one["confirmed"]["mean"] == pytest.approx(means[key], abs=1e-4)
+    way = bench.Way(output.with_suffix(".parts"))
+    assert bench.walked(way, bench.QUICK, bench.QUICK_CONFIRM)["confirm"] == found["confirmed"]
+    assert [len(step["starts"]) for step in way.steps.values()] == [1] * 4
+
+
 # --- stopping ---
 
 WORK = (
@@ -393,3 +429,14 @@ def test_the_rule_replayed_on_a_whole_search_does_what_it_does_to_a_real_one(tmp
     assert found.epochs_trained == real["status"]["epochs_trained"]
     assert any(reason.startswith("overuse") for reason in found.reasons.values())
     assert any(reason.startswith("place") for reason in found.reasons.values())
+
+
+def test_executors_are_compared_with_inline_and_two_processes_with_one() -> None:
+    by_executor = {name: {"milliseconds_a_job": {"median": ms}} for name, ms in (("inline", 4.0), ("ray", 9.5))}
+    rates = {"inline, 2 threads": 5.0, "1 process": 4.0, "2 processes": 6.0}
+    found = script("bench_executors").summary(by_executor, {name: {"median": rate} for name, rate in rates.items()})
+    assert found == {
+        "milliseconds_more_than_inline": {"ray": 5.5},
+        "two_processes_over_one": 1.5,
+        "two_processes_over_two_threads": 1.2,
+    }

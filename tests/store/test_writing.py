@@ -300,7 +300,7 @@ def test_a_driver_that_lost_its_lease_changes_nothing(place: Location, write: st
 def test_nothing_is_written_after_the_lease_was_given_back(place: Location) -> None:
     with driven(place) as (store, writer):
         writer.release()
-        with pytest.raises(LeaseLost, match="released"):
+        with pytest.raises(LeaseLost, match="given back by this process"):
             writer.add_members([trial(0)])
         assert store.members(writer.sweep_id) == []
 
