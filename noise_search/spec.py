@@ -278,17 +278,31 @@ class ControlsSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrackingSpec:
-    """Where MLflow keeps the runs: the experiment's name, or no tracking at all."""
+    """Where MLflow keeps the runs, or no tracking at all.
+
+    Args:
+        enabled: Whether there are runs.
+        experiment: Name of theirs.
+        uri: Of an MLflow server, without user and password, which come from the environment; None takes the store's
+            own database.
+    """
 
     enabled: bool = True
     experiment: Annotated[str, Len(1, 200)] = "noise_search"
+    uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
-    """Where the store lies: a folder."""
+    """Where the store lies: a folder.
+
+    Args:
+        url: Of the store.
+        checkpoints: Folder or fsspec URL of the checkpoints of all its sweeps; None puts them with the other files.
+    """
 
     url: str
+    checkpoints: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

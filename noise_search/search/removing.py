@@ -8,7 +8,7 @@ from typing import cast
 
 from noise_search.search.asking import delete_study
 from noise_search.store import Location, Store, SweepRecord
-from noise_search.tracking.mlflow_sink import delete_sweep_runs
+from noise_search.tracking.runs import delete_sweep_runs
 
 
 def constant_sweeps(store: Store, sweep_id: int) -> tuple[str, ...]:
@@ -32,7 +32,9 @@ def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: P
     """
     with store.take_lease(sweep.id) as writer:
         writer.mark_removed()
-        runs = delete_sweep_runs(location.tracking_url, sweep.name) if location.tracking_path.is_file() else 0
+        place = place_of(location, sweep)
+        is_mirrored = place.is_there and store.outbox_keys(sweep.id)  # a server is asked only of what it may have
+        runs = delete_sweep_runs(place, sweep.name) if is_mirrored else 0
         if folder.is_dir():
             shutil.rmtree(folder)
         delete_study(store.optuna_storage(), sweep.name)

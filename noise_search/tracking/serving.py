@@ -24,7 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noise_search.errors import CallerError
-from noise_search.tracking.mlflow_sink import connect, hidden, sweep_runs
+from noise_search.tracking.clients import connect, hidden, told_of
+from noise_search.tracking.places import Place
+from noise_search.tracking.runs import sweep_runs
 
 PORT = 5000
 LARGEST_PORT = 65535
@@ -137,16 +139,18 @@ class Links:
     trials: str
 
 
-def links_to(tracking_url: str, sweep: str) -> Links:
+def links_to(place: Place, sweep: str) -> Links:
     """Where MLflow's pages show a sweep.
 
     Raises:
         CallerError: Where MLflow has no run of that sweep.
+        TrackingServerError: A server does not answer, or refuses the login.
     """
-    parents = [run for run in sweep_runs(connect(tracking_url), sweep) if run.member is None]
+    with told_of(place.url):
+        parents = [run for run in sweep_runs(connect(place.url), place, sweep) if run.member is None]
     if not parents:
         raise CallerError(
-            f"MLflow: expected a run of sweep {sweep!r} in {hidden(tracking_url)}, got none; "
+            f"MLflow: expected a run of sweep {sweep!r} in {hidden(place.url)}, got none; "
             "the same sweep once more, with tracking.enabled=true, puts it there"
         )
     runs = f"#/experiments/{parents[0].experiment_id}/runs"
