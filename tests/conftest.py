@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from mlflow_server import MlflowServer
 from requirements import needs
 
 pytest_plugins = ("cli_runs",)  # fixtures of the command line
@@ -49,3 +51,12 @@ def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mlflow_url(mlflow_template: Path, tmp_path: Path) -> str:
     shutil.copyfile(mlflow_template, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server on loopback; starting one takes about ten seconds. A test that kills it starts it again."""
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()

@@ -18,6 +18,7 @@ from noise_search import __version__
 from noise_search.cli.confirming import add_confirm
 from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
+from noise_search.cli.mirroring import add_mirror
 from noise_search.cli.picking import add_cards, add_pick
 from noise_search.cli.removing import add_rm
 from noise_search.cli.reporting import add_report
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     add_report(command)
     add_train(command)
     add_ui(command)
+    add_mirror(command)
     add_stop(command)
     add_rm(command)
     add_doctor(command)

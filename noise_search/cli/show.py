@@ -49,6 +49,7 @@ def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
         "trials": dict(outcome.trials),
         "ended_because": dict(outcome.ended_because),
         "lead": outcome.lead and asdict(outcome.lead),
+        "mlflow_behind": outcome.mlflow_behind,
     }
 
 
@@ -123,9 +124,12 @@ def _print_rest(outcome: SweepOutcome) -> None:
 
 
 def _print_tracking(outcome: SweepOutcome) -> None:
-    if not outcome.location.tracking_path.exists():
+    if not outcome.is_tracked:
         return
-    print(f"MLflow: {program('noise-search')} ui {outcome.name} --store {shlex.quote(str(outcome.location.folder))}")
+    store = f" --store {shlex.quote(str(outcome.location.folder))}"
+    print(f"MLflow: {program('noise-search')} ui {outcome.name}{store}")
+    if outcome.mlflow_behind:
+        print(_behind_text(outcome.name, outcome.mlflow_behind, store))
 
 
 def program(name: str) -> str:
@@ -220,6 +224,14 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
             for one in found
         ]
     )
+    for one in found:
+        if one["mlflow_behind"]:
+            print(_behind_text(one["name"], one["mlflow_behind"]))
+
+
+def _behind_text(name: str, messages: int, store: str = "") -> str:
+    """What to do about messages that MLflow has not taken."""
+    return f"MLflow lacks {_plural(messages, 'message')} of {name}: noise-search mirror {name}{store} sends them"
 
 
 def print_more(found: dict[str, Any]) -> None:

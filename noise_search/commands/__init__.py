@@ -6,6 +6,7 @@ from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
 from noise_search.commands.confirming import ConfirmOutcome, confirm, run_confirmation
 from noise_search.commands.diagnosis import Check, doctor
 from noise_search.commands.looking import Pages, ui
+from noise_search.commands.mirroring import Mirrored, mirror
 from noise_search.commands.picking import PickOutcome, pick
 from noise_search.commands.places import DEFAULT_STORE, store_location
 from noise_search.commands.previewing import Preview, preview, preview_of
@@ -23,6 +24,7 @@ __all__ = [
     "Check",
     "ConfirmOutcome",
     "ConfirmPlan",
+    "Mirrored",
     "Pages",
     "PickOutcome",
     "Preview",
@@ -38,6 +40,7 @@ __all__ = [
     "doctor",
     "front",
     "listing",
+    "mirror",
     "pick",
     "plan_confirmation",
     "preview",

@@ -8,6 +8,8 @@ from typing import cast
 
 from noise_search.search.asking import delete_study
 from noise_search.store import Location, Store, SweepRecord
+from noise_search.tracking.clients import look_at
+from noise_search.tracking.places import place_of
 from noise_search.tracking.runs import delete_sweep_runs
 
 
@@ -17,7 +19,7 @@ def constant_sweeps(store: Store, sweep_id: int) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(name for name, _ in settings) if store.find_sweep(name))
 
 
-def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: Path) -> int:
+def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: Path, *, keep_runs: bool = False) -> int:
     """Remove a sweep under its lease; returns how many runs MLflow had of it.
 
     From the first step on the sweep can only be removed, not continued; our own row, by which it is found, goes last.
@@ -26,15 +28,19 @@ def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: P
         store: Open, at `location`.
         sweep: As `store` has it.
         folder: Of its files.
+        keep_runs: Leave what MLflow has of it where it is.
 
     Raises:
         CallerError: Somebody drives the sweep.
+        TrackingServerError: A server does not answer.
     """
+    place = place_of(location, sweep)
     with store.take_lease(sweep.id) as writer:
-        writer.mark_removed()
-        place = place_of(location, sweep)
         is_mirrored = place.is_there and store.outbox_keys(sweep.id)  # a server is asked only of what it may have
-        runs = delete_sweep_runs(place, sweep.name) if is_mirrored else 0
+        if is_mirrored and place.is_server and not keep_runs:
+            look_at(place.url)  # while the sweep is still one that can be continued
+        writer.mark_removed()
+        runs = delete_sweep_runs(place, sweep.name) if is_mirrored and not keep_runs else 0
         if folder.is_dir():
             shutil.rmtree(folder)
         delete_study(store.optuna_storage(), sweep.name)

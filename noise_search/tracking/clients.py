@@ -19,7 +19,11 @@ USER, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 LOGIN_ADVICE = f"set {USER} and {PASSWORD}"
 # The mirror has a back-off of its own, and a request whose answer was lost must not be made twice: the runs are looked
 # up first. MLflow's own seven retries would take minutes, and make a second run.
-_SERVER_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+_SERVER_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
+}
 _STATUS = re.compile(r"error code (\d{3}) !=|too many (\d{3}) error responses|^(\d{3}) (?:Client|Server) Error")
 
 
@@ -100,7 +104,8 @@ def look_at(tracking_url: str) -> Found:
     from mlflow.utils.rest_utils import http_request
 
     with told_of(tracking_url):
-        answer = http_request(get_default_host_creds(tracking_url), "/version", "GET")
+        login = get_default_host_creds(tracking_url)  # type: ignore[no-untyped-call]
+        answer = http_request(login, "/version", "GET")  # type: ignore[no-untyped-call]
         answer.raise_for_status()
         return Found(answer.text.strip(), mlflow.__version__, len(client.search_experiments()))
 
@@ -119,9 +124,7 @@ def _what_is_wrong(error: Exception) -> str:
         return f"answers with an error ({status})" if status.startswith("5") else ""
     # MLflow raises its own error for whatever kept it from an answer, which is an error of the network then.
     below = error.__cause__ or error.__context__
-    if isinstance(below, OSError):
-        return f"does not answer ({type(below).__name__})"
-    return ""
+    return "does not answer" if isinstance(below, OSError) else ""
 
 
 def _dialect(url: str) -> str:

@@ -39,7 +39,7 @@ from noise_search.tracking.messages import (
     SweepOpened,
     continued,
 )
-from noise_search.tracking.places import ORIGIN_TAG, Place
+from noise_search.tracking.places import Place
 from noise_search.tracking.runs import tagged_runs
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class MlflowSink:
         source = f"{self._client.get_run(run_id).info.artifact_uri}/{message.artifacts[0].folder}"
         versions = self._versions(message)
         if message.version not in versions:
-            tags = {**message.tags, VERSION_TAG: str(message.version), ORIGIN_TAG: self._place.origin}
+            tags = {**message.tags, VERSION_TAG: str(message.version), **self._place.tags}
             made = self._client.create_model_version(message.model, source, run_id, tags=tags)
             versions[message.version] = str(made.version)
         self._client.set_registered_model_alias(message.model, TUNED, versions[max(versions)])
@@ -165,7 +165,7 @@ class MlflowSink:
         return self._runs[known]
 
     def _create(self, experiment_id: str, message: Message, member: str | None, started_ms: int) -> str:
-        tags = {SWEEP_TAG: message.sweep, ORIGIN_TAG: self._place.origin}
+        tags = {SWEEP_TAG: message.sweep, **self._place.tags}
         if member is not None:
             tags |= {MEMBER_TAG: member, "mlflow.parentRunId": self._run(message, None, started_ms)}
         run = self._client.create_run(experiment_id, started_ms, tags, run_name=member or message.sweep)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from noise_search.store import Location, SweepRecord
-from noise_search.tracking.clients import is_server
+from noise_search.tracking.clients import hidden, is_server
 
 ORIGIN_TAG = "noise_search.origin"
 
@@ -20,8 +20,8 @@ class Place:
     Args:
         url: Of a database or a server.
         artifact_folder: Where experiments that are made there keep their files; None leaves that to the server.
-        origin: Of the sweep. On a server several stores may have a sweep of the same name; runs of another origin are
-            another's, those without one are of this sweep, made by an earlier version.
+        origin: Of the sweep, for on a server several stores may have a sweep of the same name; empty in a store's own
+            database, where everything is its own.
     """
 
     url: str
@@ -34,6 +34,11 @@ class Place:
         return is_server(self.url)
 
     @property
+    def shown(self) -> str:
+        """Its address, without a password."""
+        return hidden(self.url)
+
+    @property
     def is_there(self) -> bool:
         """Whether there can be runs: not in the file of a database that nothing has made yet."""
         scheme, _, rest = self.url.partition("://")
@@ -41,7 +46,12 @@ class Place:
 
     def is_own(self, tags: Mapping[str, str]) -> bool:
         """Whether what has these tags is of this sweep, given that it has the sweep's name."""
-        return tags.get(ORIGIN_TAG, self.origin) == self.origin
+        return not self.origin or tags.get(ORIGIN_TAG) == self.origin
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of what is made there."""
+        return {ORIGIN_TAG: self.origin} if self.origin else {}
 
 
 def place_of(location: Location, sweep: SweepRecord) -> Place:
@@ -51,11 +61,13 @@ def place_of(location: Location, sweep: SweepRecord) -> Place:
         location: Of its store.
         sweep: As the store has it.
     """
-    origin = sweep.created_at.isoformat()
     uri = tracking_uri(sweep.config)
-    if uri is not None:
-        return Place(uri, None, origin)
-    return Place(location.tracking_url, location.artifact_folder, origin)
+    return own_place(location) if uri is None else Place(uri, None, sweep.created_at.isoformat())
+
+
+def own_place(location: Location) -> Place:
+    """A store's own database."""
+    return Place(location.tracking_url, location.artifact_folder, "")
 
 
 def tracking_uri(config: Mapping[str, object]) -> str | None:

@@ -13,7 +13,8 @@ from noise_search.tracking.places import Place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
+    from mlflow.entities.model_registry import RegisteredModel
     from mlflow.store.entities import PagedList
 
 T = TypeVar("T")
@@ -29,9 +30,15 @@ class SweepRun:
     member: str | None
 
 
-def sweep_runs(client: MlflowClient, place: Place, sweep: str) -> list[SweepRun]:
-    """Every run of a sweep that is not deleted, in whatever experiment, the newest first."""
-    return [_sweep_run(run) for run in tagged_runs(client, place, _experiments(client), SWEEP_TAG, sweep)]
+def sweep_runs(place: Place, sweep: str) -> list[SweepRun]:
+    """Every run of a sweep that is not deleted, in whatever experiment, the newest first.
+
+    Raises:
+        TrackingServerError: A server does not answer, or refuses the login.
+    """
+    with told_of(place.url):
+        client = connect(place.url)
+        return [_sweep_run(run) for run in tagged_runs(client, place, _experiments(client), SWEEP_TAG, sweep)]
 
 
 def delete_sweep_runs(place: Place, sweep: str) -> int:
@@ -46,7 +53,7 @@ def delete_sweep_runs(place: Place, sweep: str) -> int:
     with told_of(place.url):
         client = connect(place.url)
         _delete_models(client, place, sweep)
-        found = _confirmation_runs(client, place, sweep) + sweep_runs(client, place, sweep)
+        found = _confirmation_runs(client, place, sweep) + sweep_runs(place, sweep)
         runs = sorted(found, key=lambda run: run.member is None)
         for run in runs:
             client.delete_run(run.run_id)
@@ -56,14 +63,18 @@ def delete_sweep_runs(place: Place, sweep: str) -> int:
 def tagged_runs(client: MlflowClient, place: Place, experiments: list[str], key: str, value: str) -> list[Run]:
     """Runs of the place's sweep in some experiments whose tag `key` is `value`, the newest first."""
     clause = _tag_clause(key, value)
-    found = _pages(lambda token: client.search_runs(experiments, clause, max_results=PAGE, page_token=token))
+    found: Iterator[Run] = _pages(
+        lambda token: client.search_runs(experiments, clause, max_results=PAGE, page_token=token)
+    )
     return [run for run in found if run.data.tags.get(key) == value and place.is_own(run.data.tags)]
 
 
 def _delete_models(client: MlflowClient, place: Place, sweep: str) -> None:
     """Delete a sweep's versions of registered models, and models that have no others'."""
     clause = _tag_clause(SWEEP_TAG, sweep)
-    found = _pages(lambda token: client.search_registered_models(clause, max_results=100, page_token=token))
+    found: Iterator[RegisteredModel] = _pages(
+        lambda token: client.search_registered_models(clause, max_results=100, page_token=token)
+    )
     for model in [one for one in found if one.tags.get(SWEEP_TAG) == sweep]:
         versions = list(client.search_model_versions(f"name = '{model.name}'"))
         own = [version for version in versions if place.is_own(version.tags)]
@@ -84,7 +95,7 @@ def _confirmation_runs(client: MlflowClient, place: Place, sweep: str) -> list[S
 
 
 def _experiments(client: MlflowClient) -> list[str]:
-    found = _pages(lambda token: client.search_experiments(max_results=PAGE, page_token=token))
+    found: Iterator[Experiment] = _pages(lambda token: client.search_experiments(max_results=PAGE, page_token=token))
     return [str(experiment.experiment_id) for experiment in found]
 
 

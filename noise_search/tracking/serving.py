@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noise_search.errors import CallerError
-from noise_search.tracking.clients import connect, hidden, told_of
+from noise_search.tracking.clients import hidden
 from noise_search.tracking.places import Place
 from noise_search.tracking.runs import sweep_runs
 
@@ -146,8 +146,7 @@ def links_to(place: Place, sweep: str) -> Links:
         CallerError: Where MLflow has no run of that sweep.
         TrackingServerError: A server does not answer, or refuses the login.
     """
-    with told_of(place.url):
-        parents = [run for run in sweep_runs(connect(place.url), place, sweep) if run.member is None]
+    parents = [run for run in sweep_runs(place, sweep) if run.member is None]
     if not parents:
         raise CallerError(
             f"MLflow: expected a run of sweep {sweep!r} in {hidden(place.url)}, got none; "
