@@ -18,6 +18,7 @@ PACKAGE = Path(noise_search.__file__).parent
 ORDER = (
     "errors",
     "files",
+    "folders",
     "targets",
     "seeds",
     "schedules",

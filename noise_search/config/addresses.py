@@ -36,7 +36,7 @@ def checkpoint_mistakes(store: StoreSpec) -> list[str]:
     if text is None:
         return []
     parts = _split(text)
-    if parts is None or not (parts.scheme or text.startswith("/")):
+    if parts is None or not ("://" in text or text.startswith("/")):
         return [
             f"{where}: expected null, an absolute folder, or a URL such as s3://bucket/checkpoints, got "
             f"{_shown(parts)}; whoever trains may start in another folder"

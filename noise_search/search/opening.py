@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from noise_search.data import Dataset
@@ -27,6 +27,7 @@ from noise_search.training.fusability import refuse_unfusable
 from noise_search.training.modes import resolve_modes, slots_are_bitwise
 from noise_search.training.threads import cpu_threads
 
+_log = logging.getLogger(__name__)
 LARGEST_GP_SPACE = 20  # parameters
 
 
@@ -53,7 +54,7 @@ class OpenSweep:
     study: Study
     executor: Executor
     mirror: Mirror | None
-    checkpoint_folder: Path
+    checkpoint_folder: str
 
 
 def make_plan(spec: SweepSpec, dataset: Dataset) -> Plan:
@@ -160,15 +161,27 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
                 mirror = _open_mirror(store, writer, sweep, spec)
                 executor = InlineExecutor(workbench, *modes_of(sweep))
                 try:
-                    folder = checkpoint_folder(location, sweep.name)
+                    folder = checkpoint_folder(location, sweep)
                     yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
                 finally:
                     drain(mirror, store, sweep)
 
 
-def checkpoint_folder(location: Location, name: str) -> Path:
-    """Where a sweep's checkpoints lie, with the other files of the sweep."""
-    return location.folder / "sweeps" / name / "checkpoints"
+def checkpoint_folder(location: Location, sweep: SweepRecord) -> str:
+    """Where a sweep's checkpoints lie, a path or a URL: with its other files, or where its last run put them.
+
+    In a place that stores share the name of a sweep has the moment of its making behind it, as there may be others of
+    that name.
+    """
+    shared = _shared_checkpoints(sweep)
+    if shared is None:
+        return str(location.folder / "sweeps" / sweep.name / "checkpoints")
+    return f"{shared.rstrip('/')}/{sweep.name}-{sweep.created_at:%Y%m%d%H%M%S%f}"
+
+
+def _shared_checkpoints(sweep: SweepRecord) -> str | None:
+    store = cast(Mapping[str, str | None], sweep.config.get("store", {}))
+    return store.get("checkpoints")  # sweeps of earlier versions have none
 
 
 def unmirrored(store: Store, sweep_id: int) -> list[MemberRecord]:
@@ -195,15 +208,14 @@ def _create(store: Store, plan: Plan) -> SweepRecord:
 
 
 def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workbench: Workbench) -> SweepRecord:
-    """Settle the modes once for all, and note the budget that this run goes for and where its runs are."""
+    """Settle the modes once for all, and note the budget that this run goes for, and where what it makes is."""
     spec = plan.spec
-    tracking = {"tracking": spec.raw["tracking"]} if spec.tracking.enabled else {}
     if _is_moved(spec, sweep):
         writer.send_again()
     writer.update_sweep(
         state="running",
         budget_trials=spec.budget.trials,
-        config={**sweep.config, "budget": spec.raw["budget"], **tracking},
+        config={**sweep.config, "budget": spec.raw["budget"], **_places(spec, sweep)},
         finished_at=None,
         stop_requested=False,
     )
@@ -214,6 +226,15 @@ def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workb
             train_mode=mode, score_mode=score_mode, bitwise=mode == "looped" or slots_are_bitwise(workbench)
         )
     return store.sweep(sweep.name)
+
+
+def _places(spec: SweepSpec, sweep: SweepRecord) -> dict[str, object]:
+    """Nodes of the configuration that say where this run keeps its runs in MLflow and its checkpoints."""
+    before, now = _shared_checkpoints(sweep), spec.store.checkpoints
+    if before != now:
+        _log.warning("checkpoints of %s: from now on in %s, was %s, where they stay", sweep.name, now, before)
+    tracking = {"tracking": spec.raw["tracking"]} if spec.tracking.enabled else {}
+    return {"store": {**cast(Mapping[str, object], sweep.config.get("store", {})), "checkpoints": now}, **tracking}
 
 
 def widest_job(spec: SweepSpec) -> int:

@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 from typing import cast
 
+from noise_search.folders import Folder
 from noise_search.search.asking import delete_study
+from noise_search.search.opening import checkpoint_folder
 from noise_search.store import Location, Store, SweepRecord
 from noise_search.tracking.clients import look_at
 from noise_search.tracking.places import place_of
@@ -33,6 +35,7 @@ def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: P
     Raises:
         CallerError: Somebody drives the sweep.
         TrackingServerError: A server does not answer.
+        FolderError: Checkpoints that are kept elsewhere cannot be reached.
     """
     place = place_of(location, sweep)
     with store.take_lease(sweep.id) as writer:
@@ -41,6 +44,7 @@ def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: P
             look_at(place.url)  # while the sweep is still one that can be continued
         writer.mark_removed()
         runs = delete_sweep_runs(place, sweep.name) if is_mirrored and not keep_runs else 0
+        Folder(checkpoint_folder(location, sweep)).remove()
         if folder.is_dir():
             shutil.rmtree(folder)
         delete_study(store.optuna_storage(), sweep.name)

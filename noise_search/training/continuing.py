@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 from torch import Tensor
 
@@ -34,9 +33,8 @@ def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> 
         on_epoch: Told how many member-epochs of the job were just finished; of what is trained again 0, every time.
     """
     place = fingerprint(workbench.setup.mode, workbench.device)
-    folder = None if job.folder is None else Path(job.folder)
     before, after = (Position(epoch, workbench.steps_per_epoch) for epoch in (job.from_epoch, job.to_epoch))
-    found = [_read(member, folder, place, before, workbench) for member in job.members]
+    found = [_read(member, job.folder, place, before, workbench) for member in job.members]
     lost = [slot for slot, state in enumerate(found) if state is None] if job.from_epoch else []
     if lost:
         again = Job(tuple(job.members[slot] for slot in lost), 0, job.from_epoch)
@@ -45,7 +43,7 @@ def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> 
     states = [state for state in found if state is not None] if job.from_epoch else None
     results, ended = run_job(job, workbench, states, on_epoch=on_epoch)
     kept = [
-        _write(member, state, folder if job.keep else None, place, after)
+        _write(member, state, job.folder if job.keep else None, place, after)
         for member, state in zip(job.members, ended, strict=True)
     ]
     return [
@@ -59,7 +57,7 @@ def _train_again(job: Job, workbench: Workbench, on_epoch: Progress) -> list[dic
 
 
 def _read(
-    member: Member, folder: Path | None, place: str, position: Position, workbench: Workbench
+    member: Member, folder: str | None, place: str, position: Position, workbench: Workbench
 ) -> dict[str, Tensor] | None:
     if member.checkpoint is None or folder is None:
         return None
@@ -72,7 +70,7 @@ def _read(
 
 
 def _write(
-    member: Member, state: dict[str, Tensor], folder: Path | None, place: str, position: Position
+    member: Member, state: dict[str, Tensor], folder: str | None, place: str, position: Position
 ) -> Reference | None:
     if folder is None:
         return None

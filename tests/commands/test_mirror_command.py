@@ -7,7 +7,6 @@ import logging
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,9 +51,10 @@ def runs_on(server: MlflowServer, experiment: str) -> dict[str, Any]:
 
 def order_on(server: MlflowServer, experiment: str) -> list[str]:
     """Names of the runs of an experiment in the order in which the server has made them."""
-    query = "SELECT name FROM runs WHERE experiment_id = (SELECT experiment_id FROM experiments WHERE name = ?) ORDER BY rowid"
+    experiment_id = client(server).get_experiment_by_name(experiment).experiment_id
+    query = "SELECT name FROM runs WHERE experiment_id = ? ORDER BY rowid"
     with closing(sqlite3.connect(server.folder / "mlflow.db")) as database:
-        return [name for (name,) in database.execute(query, (experiment,))]
+        return [name for (name,) in database.execute(query, (experiment_id,))]
 
 
 def assert_whole(server: MlflowServer, store: Path, experiment: str) -> None:
@@ -62,7 +62,7 @@ def assert_whole(server: MlflowServer, store: Path, experiment: str) -> None:
     with open_store(locate(store), create=False) as opened:
         sweep = opened.sweep(NAME)
         members = {member_name(member): member for member in opened.members(sweep.id)}
-        payloads = {message.key: message.payload for message in _everything(opened, sweep.id)}
+        payloads = _outbox(store, sweep.id)
         assert opened.unsent_count(sweep.id) == 0
     found = runs_on(server, experiment)
     assert found.keys() == {NAME, *members}
@@ -75,17 +75,11 @@ def assert_whole(server: MlflowServer, store: Path, experiment: str) -> None:
     assert {file.path for file in client(server).list_artifacts(found[NAME].info.run_id)} == {"card", "report"}
 
 
-def _everything(store: Any, sweep_id: int) -> list[Any]:
+def _outbox(store: Path, sweep_id: int) -> dict[str, dict[str, Any]]:
     """Whole outbox of a sweep in its order, sent or not."""
-    with closing(sqlite3.connect(store.location.folder / "search.db")) as database:
-        database.execute("CREATE TEMP TABLE none (id INTEGER)")
+    with closing(sqlite3.connect(store / "search.db")) as database:
         rows = database.execute("SELECT key, payload FROM outbox WHERE sweep_id = ? ORDER BY position", (sweep_id,))
-        return [_Row(key, json.loads(payload)) for key, payload in rows]
-
-
-class _Row:
-    def __init__(self, key: str, payload: dict[str, Any]) -> None:
-        self.key, self.payload = key, payload
+        return {key: json.loads(payload) for key, payload in rows}
 
 
 class Kills:
@@ -177,11 +171,11 @@ def _every_command_says_that_it_does_not_answer(server: MlflowServer, store: Pat
 
 
 @pytest.fixture(scope="module")
-def moved(mlflow_server: MlflowServer) -> Iterator[tuple[Path, SweepOutcome]]:
-    """Store whose sweep had its runs in the store's own database before they were sent to the server, and how it went."""
+def moved(mlflow_server: MlflowServer) -> tuple[Path, SweepOutcome]:
+    """Store whose sweep had its runs in the store's own database before it named the server, and what came of that."""
     folder = temporary_folder()
     shutil.copytree(tracked_store(), folder, dirs_exist_ok=True)
-    yield folder, drive(folder, "tracking.enabled=true", f"tracking.uri={mlflow_server.url}")
+    return folder, drive(folder, "tracking.enabled=true", f"tracking.uri={mlflow_server.url}")
 
 
 def test_a_sweep_that_names_another_server_sends_it_every_run_and_trains_nothing(
@@ -190,9 +184,8 @@ def test_a_sweep_that_names_another_server_sends_it_every_run_and_trains_nothing
     store, outcome = moved
     url = locate(store).tracking_url
     own = MlflowClient(url, registry_uri=url)
-    before = {
-        run.info.run_name: run for run in own.search_runs([own.get_experiment_by_name("noise_search").experiment_id])
-    }
+    found = own.search_runs([own.get_experiment_by_name("noise_search").experiment_id])
+    before = {run.info.run_name: run for run in found}
     after = runs_on(mlflow_server, "noise_search")
     assert outcome.changed
     assert findings(store) == findings(finished_store())
