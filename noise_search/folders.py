@@ -1,8 +1,8 @@
 """Folders of small files on any file system: this machine's, one that machines share, or an object store.
 
 A folder is named by a path, or by a URL that fsspec opens: `s3://bucket/checkpoints`, `memory://here`. Logins are for
-the library of the protocol to find. A local file is written beside its place and moved there; what is put into an object
-store is there whole or not at all.
+the library of the protocol to find. A local file is written beside its place and moved there; what is put into an
+object store is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -103,6 +103,11 @@ class Folder:
             system.invalidate_cache()
             if system.exists(path):
                 system.rm(path, recursive=True)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a path, of this machine or of one that shares its disk."""
+        return self._local is not None
 
     @property
     def _local(self) -> Path | None:

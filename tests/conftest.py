@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 from mlflow_server import MlflowServer
 from requirements import needs
+from s3_server import S3Server
 
 pytest_plugins = ("cli_runs",)  # fixtures of the command line
 
@@ -60,3 +61,23 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3-compatible server on loopback."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a bucket of the S3 server, which clients find by their environment."""
+    import fsspec
+
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").mkdirs("s3://bucket", exist_ok=True)
+    return "s3://bucket"
