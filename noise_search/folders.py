@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from noise_search.files import write_whole
 
 if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem  # type: ignore[import-untyped,unused-ignore]
+    from fsspec import AbstractFileSystem
 
 _LOCAL = ("file://", "local://")
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "az", "adl"}  # where making a folder may make a bucket

@@ -129,7 +129,7 @@ def _outcome(sweep: SweepRecord, found: Picked, card: Card, record: CardRecord, 
 
 _NOT_SENT = {
     BUSY: ("the sweep is running: its model is left out of MLflow's registry; pick again when it has ended",),
-    BEHIND: ("MLflow is behind: the next run, pick, confirmation or report of the sweep registers the model",),
+    BEHIND: ("MLflow is behind: noise-search mirror registers the model, as does the next run or pick of the sweep",),
 }
 
 

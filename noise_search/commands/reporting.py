@@ -29,9 +29,9 @@ class Report:
     Args:
         name: Of the sweep.
         path: Where the page lies.
-        mlflow: `sent` where the run of the sweep has it too; `behind` where MLflow has not taken it yet, which the
-            next run of the sweep, pick, confirmation or report makes up for; `busy` where somebody drives the sweep,
-            whose run gets it when that ends; `off` where the sweep is not tracked, or MLflow's database is gone.
+        mlflow: `sent` where the run of the sweep has it too; `behind` where MLflow has not taken it yet, which `mirror`
+            or the next run of the sweep, pick, confirmation or report makes up for; `busy` where somebody drives the
+            sweep, whose run gets it when that ends; `off` where the sweep is not tracked, or MLflow's database is gone.
         numbers: What the page says, as plain data.
     """
 

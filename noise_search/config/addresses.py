@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, urlsplit
 
-import fsspec  # type: ignore[import-untyped,unused-ignore]
+import fsspec
 
 from noise_search.errors import expected_one_of
 from noise_search.spec import StoreSpec, TrackingSpec

@@ -104,8 +104,8 @@ def look_at(tracking_url: str) -> Found:
     from mlflow.utils.rest_utils import http_request
 
     with told_of(tracking_url):
-        login = get_default_host_creds(tracking_url)  # type: ignore[no-untyped-call]
-        answer = http_request(login, "/version", "GET")  # type: ignore[no-untyped-call]
+        login = get_default_host_creds(tracking_url)
+        answer = http_request(login, "/version", "GET")
         answer.raise_for_status()
         return Found(answer.text.strip(), mlflow.__version__, len(client.search_experiments()))
 

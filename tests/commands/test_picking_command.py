@@ -221,7 +221,7 @@ def test_where_mlflow_does_not_take_the_model_it_is_said_to_be_behind(
     monkeypatch.setattr(sending, "FAILING_MIRROR_SECONDS", 1.0)
     outcome = pick(NAME, store=tracked)
     assert outcome.model is None
-    assert outcome.notes[-1].startswith("MLflow is behind: the next run, pick, confirmation or report")
+    assert outcome.notes[-1].startswith("MLflow is behind: noise-search mirror registers the model")
 
 
 def _dies(_: object) -> None:

@@ -61,8 +61,6 @@ def test_what_else_could_hold_a_secret_is_refused(uri: str) -> None:
     "url", [None, "/mnt/shared/checkpoints", "file:///mnt/shared", "memory://here", "s3://bucket/a"]
 )
 def test_checkpoints_lie_in_a_folder_or_at_a_url(url: str | None) -> None:
-    if url is not None and url.startswith("s3"):
-        pytest.importorskip("s3fs")
     assert checkpoint_mistakes(StoreSpec("runs", url)) == []
 
 

@@ -215,7 +215,6 @@ def test_a_server_that_lets_us_in_tells_its_version(mlflow_server: MlflowServer)
 def test_a_login_comes_from_the_environment_and_a_refused_one_is_told_without_it(
     tmp_path: Path, sweep: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("flask_wtf")
     password = "a password of this test"  # of a server that lives as long as the test
     server = MlflowServer(
         tmp_path,
