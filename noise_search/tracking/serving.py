@@ -150,7 +150,7 @@ def links_to(place: Place, sweep: str) -> Links:
     if not parents:
         raise CallerError(
             f"MLflow: expected a run of sweep {sweep!r} in {hidden(place.url)}, got none; "
-            "the same sweep once more, with tracking.enabled=true, puts it there"
+            "noise-search mirror, or the same sweep once more with tracking.enabled=true, puts it there"
         )
     runs = f"#/experiments/{parents[0].experiment_id}/runs"
     return Links(f"{runs}/{parents[0].run_id}?{_TYPE}", f"{runs}?{_TYPE}")

@@ -34,6 +34,7 @@ from noise_search.search.mirroring import member_name, milliseconds
 from noise_search.store import locate, open_store
 from noise_search.tracking.clients import TrackingServerError
 
+SECRET = "a-password-nobody-may-find"  # of nothing
 MESSAGES = 1 + CONTROLS + BUDGET + 1  # the sweep opened, everybody ended, the sweep closed
 
 
@@ -105,8 +106,14 @@ class Kills:
 
 @pytest.mark.slow
 def test_a_server_that_is_killed_and_started_again_during_a_sweep_gets_every_run_once_in_order(
-    mlflow_server: MlflowServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mlflow_server: MlflowServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "somebody")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)  # this server asks for none
     address = (f"tracking.uri={mlflow_server.url}", "tracking.experiment=killed")
     outcome = drive(tmp_path, "tracking.enabled=true", *address, reporter=Kills(mlflow_server, kill=1, start=4))
     assert (outcome.state, outcome.mlflow_behind) == ("complete", 0)
@@ -115,6 +122,9 @@ def test_a_server_that_is_killed_and_started_again_during_a_sweep_gets_every_run
     assert not (tmp_path / "mlflow.db").exists()
     assert not (tmp_path / "artifacts").exists()
     assert capsys.readouterr().out == ""
+    written = [path for path in (*tmp_path.rglob("*"), *mlflow_server.folder.rglob("*")) if path.is_file()]
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in caplog.text
 
 
 @pytest.mark.slow
