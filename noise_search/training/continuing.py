@@ -59,7 +59,7 @@ def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> 
 def _each(job: Job, do: Callable[..., T], *of: Sequence[object]) -> list[T]:
     """What `do` makes of every slot: in turn in a folder of this machine, side by side where a network lies between."""
     if job.folder is None or Folder(job.folder).is_local:
-        return list(map(do, *of))
+        return [do(*slot) for slot in zip(*of, strict=True)]
     with ThreadPoolExecutor(REQUESTS) as threads:
         return list(threads.map(do, *of))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -232,9 +233,13 @@ def test_a_login_comes_from_the_environment_and_a_refused_one_is_told_without_it
             sink.send(message)
         assert_all_there(MlflowClient(server.url, registry_uri=server.url), sweep)
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another one")
-        for refused in (lambda: look_at(server.url), lambda: sink.send(messages(sweep, tmp_path)[0])):
+        refused: list[Callable[[], object]] = [
+            partial(look_at, server.url),
+            partial(sink.send, messages(sweep, tmp_path)[0]),
+        ]
+        for call in refused:
             with pytest.raises(TrackingServerError) as told:
-                refused()
+                call()
             assert str(told.value) == (
                 f"tracking server {server.url} refuses the login; "
                 "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
