@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from sweep_examples import config
 
+from noise_search.config import check
 from noise_search.config.addresses import checkpoint_mistakes, tracking_mistakes
 from noise_search.spec import StoreSpec, TrackingSpec
 
@@ -79,3 +81,12 @@ def test_any_other_place_for_checkpoints_is_refused(url: str, mistake: str) -> N
     assert found.startswith("store.checkpoints: ")
     assert mistake in found
     assert "secret" not in found
+
+
+def test_mistakes_in_both_are_told_at_once_with_all_others() -> None:
+    whole = config()
+    tracking = {**whole["tracking"], "uri": "http://me:secret@mlflow"}
+    store = {**whole["store"], "checkpoints": "s3://key:secret@bucket/a"}
+    found = check({**whole, "tracking": tracking, "store": store, "seed": -1})
+    assert sorted(mistake.partition(":")[0] for mistake in found) == ["seed", "store.checkpoints", "tracking.uri"]
+    assert not [mistake for mistake in found if "secret" in mistake]

@@ -153,15 +153,6 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     ),
     "a weight over 1": ({"objective.weight": 1.1}, ["objective.weight: expected less than or equal to 1, got 1.1"]),
     "a tracking switch that is a word": ({"tracking.enabled": "no"}, ["tracking.enabled: expected boolean, got 'no'"]),
-    "an address and a place that are neither": (
-        {"tracking.uri": "http://me:secret@mlflow", "store.checkpoints": "s3://key:secret@bucket/a"},
-        [
-            "tracking.uri: expected an address without user and password, got one with them; "
-            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
-            "store.checkpoints: expected an address without user and password, got one with them; "
-            "the protocol's library takes them from the environment",
-        ],
-    ),
     "a node that is a number": ({"train": 3}, ["train: expected a mapping, got 3"]),
     "a node that is a list": ({"optimizer": []}, ["optimizer: expected a mapping, got []"]),
     "a seed that is true": ({"seed": True}, ["seed: expected a whole number of at least 0, got True"]),
