@@ -254,16 +254,24 @@ class RetriesSpec:
 
 @dataclass(frozen=True, slots=True)
 class DriverSpec:
-    """How the driver cuts work into jobs; changes memory and speed, not numbers.
+    """How the driver cuts work into jobs, and how many train side by side.
+
+    A trial's numbers depend on none of this. Which trials are asked for does where jobs train side by side: a sampler
+    knows less of those under way. With `ordered` it is a function of `window` alone.
 
     Args:
         cohort: Slots of a job.
+        window: Jobs under way at the same time; None takes as many as the executor has places.
+        ordered: Whether results are applied in the order in which jobs were planned, so that a sweep repeats; else as
+            they come, which keeps slow jobs from holding up others.
         share_prefix: Whether trials whose noise starts later take what the no-noise control has trained until then.
             Only with rungs, where its states are kept.
         retries: How often a trial that fails alone is tried again.
     """
 
     cohort: Positive = 16
+    window: Positive | None = None
+    ordered: bool = False
     share_prefix: bool = True
     retries: RetriesSpec = RetriesSpec()
 

@@ -23,15 +23,14 @@ from noise_search.config import build, compose
 from noise_search.config.held_out import held_out_suite
 from noise_search.corruptions.suites import Suite
 from noise_search.execute import Executor
+from noise_search.execute.simulated import LookedUp
 from noise_search.execute.simulated_items import Effect, ItemsExecutor, World, no_effect
 from noise_search.metrics import combined
 from noise_search.policy import Policy, policy_to_list
 from noise_search.search.asking import random_policies
 from noise_search.search.choosing import FRONT, candidates
-from noise_search.search.confirmed import evidence_of
+from noise_search.search.confirmed import measured
 from noise_search.search.confirming import (
-    CHOOSE,
-    MEASURE,
     Confirmation,
     ConfirmSettings,
     Sizes,
@@ -51,7 +50,7 @@ from noise_search.search.fronts import FrontRow, pareto
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec
 from noise_search.statistics import CONFIDENCE
-from noise_search.store import Store, begin_confirmation, locate, open_store
+from noise_search.store import CHOOSE, MEASURE, Store, begin_confirmation, locate, open_store
 from noise_search.training import Job, Member, Result
 
 ALPHA = 1 - CONFIDENCE
@@ -117,7 +116,7 @@ def _has_schedule(policy: Policy) -> bool:
     return any(term.schedule.kind != "constant" for term in policy.terms)
 
 
-class Reusing:
+class Reusing(LookedUp):
     """Stage 2 as it must not be: trainings with the seeds that have chosen.
 
     Args:
@@ -126,27 +125,14 @@ class Reusing:
     """
 
     def __init__(self, executor: ItemsExecutor, seeds: Mapping[int, int]) -> None:
+        super().__init__(validation_samples=executor.validation_samples, steps_per_epoch=executor.steps_per_epoch)
         self._executor, self._seeds = executor, seeds
 
-    @property
-    def validation_samples(self) -> int:
-        """Samples of the scored split."""
-        return self._executor.validation_samples
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
-        return self._executor.steps_per_epoch
-
-    def now(self) -> float:
-        """Always 0."""
-        return self._executor.now()
-
-    def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
-        """Results of other seeds under the names of those that were asked for."""
-        members = tuple(replace(member, seed=self._seeds[member.seed]) for member in job.members)
-        results = self._executor.run(replace(job, members=members), on_epoch)
-        return [replace(one, seed=member.seed) for one, member in zip(results, job.members, strict=True)]
+    def _result(self, member: Member, job: Job) -> Result:
+        """That of another seed under the name of the one that was asked for."""
+        taken = replace(member, seed=self._seeds[member.seed])
+        (found,) = self._executor.run(replace(job, members=(taken,)), lambda _epochs: None)
+        return replace(found, seed=member.seed)
 
 
 def sweeps(
@@ -173,7 +159,7 @@ def _sweep(cell: Cell, effect: Callable[[Policy], Effect], seed: int, store: Sto
     return said(found) | _numbers(found, fronts[0], chosen)
 
 
-def _searched(spec: SweepSpec, executor: Executor) -> list[FrontRow]:
+def _searched(spec: SweepSpec, executor: ItemsExecutor) -> list[FrontRow]:
     """Rows of a search at random, the control without noise first."""
     policies = [Policy(), *random_policies(spec.space, TRIALS, seed=spec.seed)]
     members = tuple(Member(str(slot), policy, spec.seed) for slot, policy in enumerate(policies))
@@ -222,7 +208,7 @@ def _confirm(
         run_choosing(confirmation, racers, fronts[0])
         run_measuring(confirmation)
         choice: Any = confirmation.record.choice
-        return evidence_of(store, confirmation.record), choice["chosen"][WINNER]
+        return measured(store, confirmation.record).evidence, choice["chosen"][WINNER]
 
 
 def _measuring(cell: Cell, world: World, confirmation: Confirmation, *, reuse: bool) -> Executor:

@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FILE = CHECKOUT / "tests" / "promises.yaml"
 TOPICS = ("spine", "path", "search", "evidence", "cluster")
 HEADER = ("commit", "suite", "seeds", "versions", "device", "command")
-SPREAD = ("n", "median", "iqr")
+SPREAD, INTERVAL = ("n", "median", "iqr"), ("n_seeds", "mean", "low", "high")
 SHARES = "standard_error_of_a_share"  # of results that are shares of very many simulations
 Statistic = Literal["median", "mean", "value"]
 
@@ -121,6 +121,7 @@ def _header_mistakes(content: Mapping[str, Any], row: Row, checkout: Path) -> li
         *((key not in content, f"expected {key}") for key in HEADER),
         (row.scored and not _names_suites(content.get("suite")), "suite: expected the hash of the suite that scored"),
         (not content.get("seeds"), "seeds: expected every seed"),
+        (content.get("quick", False), "quick: expected the whole measurement"),
         (not {"noise_search", "torch", "python"} <= set(content.get("versions", ())), "versions: expected three"),
         (not content.get("device"), "device: expected what it ran on"),
         (not script.startswith("scripts/") or not (checkout / script).is_file(), f"{script}: no such script"),
@@ -140,7 +141,7 @@ def _key_mistakes(content: Mapping[str, Any], row: Row) -> list[str]:
     places = {key.path: _at(content, key.path) for key in row.key}
     wrong = [f"{path}: no such key" for path, found in places.items() if found is None]
     if not any(_spreads(found) for found in places.values()) and SHARES not in places:
-        wrong.append(f"{', '.join(places)}: expected {', '.join(SPREAD)} somewhere below")
+        wrong.append(f"{', '.join(places)}: expected {', '.join(SPREAD)}, or an interval, somewhere below")
     if wrong:
         return wrong
     broken = [said for key in row.key if (said := _broken_limit(key, places[key.path]))]
@@ -172,7 +173,7 @@ def _at(content: Any, path: str) -> Any:
 
 
 def _spreads(content: Any) -> bool:
-    return any(all(key in one for key in SPREAD) for one in _mappings(content))
+    return any(all(key in one for key in keys) for one in _mappings(content) for keys in (SPREAD, INTERVAL))
 
 
 def _mappings(content: Any) -> Iterator[Mapping[str, Any]]:

@@ -96,4 +96,5 @@ def nothing(name: str = "empty") -> Contents:
         cost=(),
         saved_by_stopping=0,
         importance=None,
+        lead=None,
     )

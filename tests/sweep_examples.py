@@ -254,9 +254,12 @@ class Quitter:
 
 def start(folder: Path, *overrides: str) -> BaseProcess:
     """Started process that runs the tiny sweep."""
-    process: BaseProcess = _forking().Process(
-        target=run_sweep, args=(config(*overrides),), kwargs={"store": folder}, daemon=True
-    )
+    return forked(run_sweep, config(*overrides), store=folder)
+
+
+def forked(target: Callable[..., object], *arguments: object, **options: object) -> BaseProcess:
+    """Started process that runs `target`."""
+    process: BaseProcess = _forking().Process(target=target, args=arguments, kwargs=options, daemon=True)
     process.start()
     return process
 
@@ -265,9 +268,7 @@ def die_after(folder: Path, kind: type, method: str, calls: int, *overrides: str
     """Run the tiny sweep in a process that ends, with nothing closed, when `method` has been called so often."""
     if not is_current(locate(folder)):
         shutil.copytree(_empty_store(), folder, dirs_exist_ok=True)
-    arguments = (folder, kind, method, calls, config(*overrides))
-    process = _forking().Process(target=_drive_and_die, args=arguments, daemon=True)
-    process.start()
+    process = forked(_drive_and_die, folder, kind, method, calls, config(*overrides))
     process.join(60)
     assert process.exitcode == DIED, f"expected a death in call {calls} of {method}, got exit code {process.exitcode}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from noise_search import cli
+from noise_search import cli, load_card
 from noise_search.listing import LISTINGS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -80,3 +80,13 @@ def test_a_page_says_how_it_is_made_and_every_row_has_as_many_cells_as_its_head(
         cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
         width = width if width and cells else cells  # a table ends at the first line that is no row
         assert cells == width, line
+
+
+def test_the_card_that_the_docs_show_is_a_card(tmp_path: Path) -> None:
+    text = (CHECKOUT / "docs" / "cards.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "card.yaml").write_text(shown, encoding="utf-8")
+    card = load_card(tmp_path / "card.yaml")
+    (table,) = card.tabulate(100).values()
+    assert (table[0], table[69:].min(), table[69:].max()) == pytest.approx((0.0, 0.2, 0.2), abs=0.005)
+    assert (card.context["model"], card.context["epochs"]) == ("cnn", 30)

@@ -172,6 +172,7 @@ def test_a_result_that_does_not_say_how_it_was_made_is_refused(key: str, judged:
         ("commit", COMMIT + "+changes", "commit: expected"),
         ("commit", COMMIT[:7], "commit: expected"),
         ("command", "scripts/other", "command: expected scripts/bench"),
+        ("quick", True, "quick: expected the whole measurement"),
     ],
 )
 def test_a_result_that_says_it_wrongly_is_refused(
@@ -184,7 +185,7 @@ def test_a_result_that_says_it_wrongly_is_refused(
 @pytest.mark.parametrize("figure", ["n", "median", "iqr"])
 def test_a_result_without_its_spread_is_refused(figure: str, judged: Callable[..., list[str]]) -> None:
     (mistake,) = judged(lambda content: content["seconds"]["sweep"].pop(figure))
-    assert mistake == "seconds.sweep: expected n, median, iqr somewhere below"
+    assert mistake == "seconds.sweep: expected n, median, iqr, or an interval, somewhere below"
 
 
 def test_a_result_without_the_key_or_the_script_or_the_file_is_refused(judged: Callable[..., list[str]]) -> None:

@@ -232,6 +232,28 @@ def test_what_is_said_to_be_confirmed_is_what_was_measured() -> None:
     assert f"by {examples[0]:+.1f} and {examples[1]:+.1f} points of robust accuracy" in text
 
 
+def test_what_is_said_to_be_confirmed_on_fashion_mnist_is_what_was_measured() -> None:
+    found, text = result("evidence_fashion_mnist"), section("Confirmed on Fashion-MNIST")
+    confirmed = found["confirmed"]
+    over = {one["arm"]: one for one in confirmed["evidence"]["against"]}
+    for arm, one in over.items():
+        cells = [points(one[part]) for part in ("robust", "seen", "unseen", "clean")]
+        assert f"| {arm} | {' | '.join(cells)} |" in text
+    assert f"worth it here, too**, {points(over['no noise']['robust'])}, most of all against the family" in text
+    assert f"worse: {points(over['no noise']['clean'])}" in text
+    random, constant = over["best random"], over["best constant"]
+    assert f"{points(random['robust'])} over the best of three random policies, at {points(random['clean'])}" in text
+    assert f"alone found is as robust, {points(constant['robust'])}, and more" in text
+    assert f"own family, {points(constant['seen'])}" in text
+    assert f"stays {points(confirmed['learning_rates']['difference'])} points behind" in text
+    assert (confirmed["evidence"]["scheduling"], confirmed["learning_rates"]["best"]) == (None, "no noise, lr x2")
+    (winner,) = confirmed["choice"]["policies"]["winner"]
+    assert (winner["noise"], winner["schedule"]) == ("gaussian", {"kind": "constant"})
+    assert f"Gaussian noise of {winner['magnitude']:.2f} on {100 * winner['fraction']:.0f} % of the samples" in text
+    assert f"trial {confirmed['choice']['chosen']['winner'].split()[1]}, is a constant" in text
+    assert f"{found['trials']} trials of {found['epochs']} epochs" in text
+
+
 def test_the_errors_of_the_statistics_quoted_are_those_that_were_measured() -> None:
     text = section("Confirmed on digits")
     assert f"in {100 * result('intervals')['aims']['coverage']['found']:.1f} % of simulations or more" in text

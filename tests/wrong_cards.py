@@ -71,7 +71,13 @@ BAD_CARDS: dict[str, tuple[str, list[str]]] = {
     "a version that is true": (card_of(version=True), [": version: expected 1, got True"]),
     "a version that is a word": (card_of(version="1"), [": version: expected 1, got '1'"]),
     "no terms": ("version: 1\n", [": terms: expected a list of terms, got None"]),
-    "terms that are a mapping": (card_of(terms={"a": 1}), [": terms: expected a list of terms, got {'a': 1}"]),
+    "terms that are a mapping": (
+        card_of(terms={"a": 1}),
+        [
+            ": terms: expected a list of terms, got {'a': 1}; "
+            "write each as an item, - {site: inputs, noise: gaussian, magnitude: 0.1}"
+        ],
+    ),
     "a term that is a word": (card_of("gaussian"), [": terms[0]: expected a mapping with ['site', 'noise', "]),
     "an unknown key": (
         card_of(contxt={}),
@@ -116,6 +122,23 @@ BAD_CARDS: dict[str, tuple[str, list[str]]] = {
     "an unknown noise": (
         term_with(noise="gausian"),
         [f": terms[0].noise: expected one of {sorted(NOISES['inputs'])}, got 'gausian'; did you mean 'gaussian'?"],
+    ),
+    "several things in one term": (
+        term_with(noise="gausian", magnitude=-1, fraction=2, level="low", schedule={"kind": "linaer"}),
+        [
+            f": terms[0].noise: expected one of {sorted(NOISES['inputs'])}, got 'gausian'; did you mean 'gaussian'?",
+            ": terms[0].magnitude: expected a number of at least 0, got -1",
+            f"{FRACTION} 2",
+            ": terms[0].level: expected one of ['fixed', 'uniform'], got 'low'",
+            f": terms[0].schedule.kind: expected one of {sorted(SCHEDULES)}, got 'linaer'; did you mean 'linear'?",
+        ],
+    ),
+    "several things in a term of an unknown site": (
+        term_with(site="input", magnitude="much"),
+        [
+            f": terms[0].site: expected one of {SITES}, got 'input'; did you mean 'inputs'?",
+            ": terms[0].magnitude: expected a number of at least 0, got 'much'",
+        ],
     ),
     "a noise of another site": (
         term_with(noise="relative"),

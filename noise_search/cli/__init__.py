@@ -212,14 +212,14 @@ def _status(options: argparse.Namespace, _: Sequence[str]) -> int:
 
     if options.name is None:
         found = commands.statuses(store=options.store)
-        print_json(found) if options.json else print_statuses(found)
+        print_json(found) if options.json else print_statuses(found, options.store)
         return DONE
     one = commands.status(options.name, store=options.store)
     if options.json:
         print_json(one)
         return DONE
-    print_statuses([one])
-    print_more(one)
+    print_statuses([one], options.store)
+    print_more(one, options.store)
     return DONE
 
 

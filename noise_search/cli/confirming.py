@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from noise_search.search.learning_rates import RateCheck
     from noise_search.statistics import PairedDifference
 
+TOO_LARGE_IN_SD = 3.0  # noise rarely gains more
+_FEW = "; with so few seeds hardly any gain shows, raise --measure-seeds"
 _NUMBERS = {
     "top": "policies of the front, and constant ones, that race (default: 4)",
     "randoms": "policies drawn at random (default: 3)",
@@ -54,20 +56,37 @@ def _confirm(options: argparse.Namespace, _: Sequence[str]) -> int:
     plan = commands.plan_confirmation(
         options.name, rule=options.rule, store=options.store, lr_check=options.lr_check, **given
     )
-    if options.preview and options.json:
-        print_json(_plan_json(plan))
-        return DONE
-    _print_plan(plan)
+    before = commands.confirmed_before(plan)
     if options.preview:
+        _preview(plan, is_finished=before is not None, as_json=options.json)
         return DONE
-    try:
-        with terminated_as_interrupted(), progress() as bar:
-            outcome = commands.run_confirmation(plan, reporter=bar, on_choice=lambda choice: bar.say(_shows(choice)))
-    except KeyboardInterrupt:
-        print("interrupted; continue with:", shlex.join(_command(options, given)), file=sys.stderr)
+    outcome = before or _run(plan, shlex.join(_command(options, given)))
+    if outcome is None:
         return INTERRUPTED
     print_json(asdict(outcome)) if options.json else _print(outcome)
     return DONE
+
+
+def _run(plan: ConfirmPlan, command: str) -> ConfirmOutcome | None:
+    """Say what it costs, and do it; None where it was interrupted, and then the command that goes on is said."""
+    from noise_search import commands
+
+    _print_plan(plan)
+    try:
+        with terminated_as_interrupted(), progress() as bar:
+            return commands.run_confirmation(plan, reporter=bar, on_choice=lambda choice: bar.say(_shows(choice)))
+    except KeyboardInterrupt:
+        print("interrupted; continue with:", command, file=sys.stderr)
+        return None
+
+
+def _preview(plan: ConfirmPlan, *, is_finished: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(_plan_json(plan) | {"finished": is_finished})
+        return
+    _print_plan(plan)
+    if is_finished:
+        print("finished:  it has all been done before; the command shows what it found", file=sys.stderr)
 
 
 def _command(options: argparse.Namespace, given: Mapping[str, int]) -> list[str]:
@@ -98,7 +117,8 @@ def _print_plan(plan: ConfirmPlan) -> None:
         f"stage 1:   {settings.seeds} fresh seeds on validation, at most {epochs['choose']:,} epochs",
         f"stage 2:   {settings.measure_seeds} other seeds on test, suite {settings.held_out[0]}, at most "
         f"{epochs['measure']:,} epochs",
-        f"shows:     gains from {plan.smallest_gain_in_sd:.2f} SD between seeds up, in 4 of 5 cases",
+        f"shows:     gains from {plan.smallest_gain_in_sd:.2f} SD between seeds up, in 4 of 5 cases; "
+        f"stage 1 says how many points that is{_FEW if plan.smallest_gain_in_sd > TOO_LARGE_IN_SD else ''}",
     ]
     if plan.lr_check:
         rates = f"lr check:  winner and no noise at other rates, on validation, {epochs['learning_rates']:,} epochs"
@@ -129,6 +149,8 @@ def _print(outcome: ConfirmOutcome) -> None:
     from noise_search.policy.words import policy_text
 
     found, chosen = outcome.evidence, outcome.choice["chosen"]
+    if not outcome.changed:
+        print(f"sweep {outcome.name}: confirmed before, nothing to do")
     print_table(
         [
             {"arm": _named(arm, chosen)} | {key: f"{value:.3f}" for key, value in means.items()}

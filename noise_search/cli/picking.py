@@ -15,14 +15,14 @@ from noise_search.errors import CallerError
 if TYPE_CHECKING:
     from noise_search.commands import PickOutcome
 
-RULES = "best, knee, min-clean=X, max-drop=X, weight=W or trial=N"
+RULES = "best, knee, min-clean=X, max-drop=X, weight=W, trial=N or control=NAME"
 _DIGEST = 12  # digits of it that are shown
 _RIVALS = ("no_noise", "best_constant")  # that a winner is worth nothing without beating
 
 
 def add_pick(command: AddCommand) -> None:
     """Add the command to the command line."""
-    pick = command("pick", _pick, "pick a trial, print or write its policy card, and register it")
+    pick = command("pick", _pick, "pick a trial or control, print or write its policy card, and register it")
     pick.add_argument("name", metavar="NAME")
     pick.add_argument(
         "--rule", metavar="RULE", help=f"{RULES} (default: that of the latest confirmation, best where there is none)"
@@ -99,7 +99,7 @@ def _numbers(outcome: PickOutcome) -> str:
     found = _evidence(outcome)
     winner = found["arms"]["winner"]
     scores = ", ".join(f"{name} {_score(winner[name])}" for name in ("clean", "robust"))
-    said = f"trial {outcome.row.trial} by {outcome.rule}: {scores}"
+    said = f"{outcome.row.name} by {outcome.rule}: {scores}"
     if outcome.confirmation is None:
         return f"{said} (searched on validation: optimistic)"
     where = f"on test, suite {found['suite']['name']}, {len(found['seeds'])} seeds, confirmation {outcome.confirmation}"
@@ -152,7 +152,7 @@ def _row(card: Mapping[str, Any]) -> dict[str, Any]:
         "sweep": card["sweep"],
         "version": card["version"],
         "rule": card["rule"],
-        "trial": card["trial"],
+        "trial": card["rule"].removeprefix("control=") if card["trial"] is None else card["trial"],
         "numbers": kind,
         "digest": card["digest"][:_DIGEST],
         "made": card["created_at"][:16].replace("T", " "),

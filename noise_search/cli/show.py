@@ -76,8 +76,13 @@ def print_outcome(outcome: SweepOutcome, overrides: Sequence[str] = ()) -> None:
     _print_tracking(outcome)
     _print_rest(outcome)
     if outcome.picked is not None:
-        store = shlex.quote(str(outcome.location.folder))
-        print(f"next:   {program('noise-search')} confirm {outcome.name} --store {store}")
+        print(f"next:   {_command(f'confirm {outcome.name}', outcome.location.folder)}")
+
+
+def _command(words: str, store: Path | str | None) -> str:
+    """A command of ours as it can be copied: the program from where the caller stands, and the store."""
+    where = "" if store is None else f" --store {shlex.quote(str(store))}"
+    return f"{program('noise-search')} {words}{where}"
 
 
 def _made_with(overrides: Sequence[str]) -> str:
@@ -90,16 +95,22 @@ def _print_pick(outcome: SweepOutcome, picked: FrontRow) -> None:
     if outcome.objective == "pareto":
         print("objective=pareto: the card has the best score all the same; --rule knee or min-clean=X takes another")
     if outcome.lead is not None:
-        _print_lead(outcome.name, asdict(outcome.lead), outcome.seeds)
+        _print_lead(outcome.name, asdict(outcome.lead), outcome.seeds, outcome.location.folder)
 
 
-def _print_lead(name: str, found: Mapping[str, Any], seeds: int) -> None:
+def _print_lead(name: str, found: Mapping[str, Any], seeds: int, store: Path | str | None) -> None:
     """Warn of a lead over the best control that says nothing; a larger one is not worth a line."""
-    control = f"control {found['control']} scores {found['score']:.3f}"
-    if found["by"] <= 0:
-        print(f"{control}: no trial beats it; search on, or take the control")
-    elif found["by"] < found["error"]:
-        print(f"{control}, {found['by']:.3f} less: this lead says nothing; confirm it: noise-search confirm {name}")
+    from noise_search.search.leads import Lead, lead_text
+
+    said = lead_text(Lead(**found))
+    if said is None:
+        return
+    if found["by"] <= -found["error"]:
+        command = _command(f"pick {name} --rule control={found['control']}", store)
+        take = "train without noise" if found["control"] == "no_noise" else f"take the control: {command}"
+        print(f"{said}; search on, or {take}")
+    else:
+        print(f"{said}; confirm it: {_command(f'confirm {name}', store)}")
         scored = f"with {_plural(seeds, 'seed')} on about {found['samples']:,} samples"
         print(f"  {scored} a difference of two such scores has a standard error of up to {found['error']:.3f}")
 
@@ -126,10 +137,10 @@ def _print_rest(outcome: SweepOutcome) -> None:
 def _print_tracking(outcome: SweepOutcome) -> None:
     if not outcome.is_tracked:
         return
-    store = f" --store {shlex.quote(str(outcome.location.folder))}"
-    print(f"MLflow: {program('noise-search')} ui {outcome.name}{store}")
+    folder = outcome.location.folder
+    print(f"MLflow: {_command(f'ui {outcome.name}', folder)}")
     if outcome.mlflow_behind:
-        print(_behind_text(outcome.name, outcome.mlflow_behind, store))
+        print(_behind_text(outcome.name, outcome.mlflow_behind, folder))
 
 
 def program(name: str) -> str:
@@ -206,8 +217,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < _HOURS_FROM else f"{minutes // 60} h {minutes % 60} min"
 
 
-def print_statuses(found: Sequence[dict[str, Any]]) -> None:
-    """Print how sweeps stand as a table."""
+def print_statuses(found: Sequence[dict[str, Any]], store: str | None) -> None:
+    """Print how sweeps stand as a table, and which of them MLflow is behind with.
+
+    Args:
+        found: Of each sweep.
+        store: As the caller named it, for the commands that are named; None where it is the usual one.
+    """
     print_table(
         [
             {
@@ -226,16 +242,21 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
     )
     for one in found:
         if one["mlflow_behind"]:
-            print(_behind_text(one["name"], one["mlflow_behind"]))
+            print(_behind_text(one["name"], one["mlflow_behind"], store))
 
 
-def _behind_text(name: str, messages: int, store: str = "") -> str:
+def _behind_text(name: str, messages: int, store: Path | str | None) -> str:
     """What to do about messages that MLflow has not taken."""
-    return f"MLflow lacks {_plural(messages, 'message')} of {name}: noise-search mirror {name}{store} sends them"
+    return f"MLflow lacks {_plural(messages, 'message')} of {name}: {_command(f'mirror {name}', store)} sends them"
 
 
-def print_more(found: dict[str, Any]) -> None:
-    """Print what one sweep has to say beside its row: why trials ended, what was saved, what mattered."""
+def print_more(found: dict[str, Any], store: str | None) -> None:
+    """Print what one sweep has to say beside its row: why trials ended, what was saved, what mattered.
+
+    Args:
+        found: Of the sweep.
+        store: As the caller named it, for the commands that are named; None where it is the usual one.
+    """
     if found["state"] == "out_of_time":
         print("out of time: budget.minutes is used up; the sweep command with a larger one goes on")
     if found["budget"]["seeds"] > 1:
@@ -252,10 +273,16 @@ def print_more(found: dict[str, Any]) -> None:
         print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
     for one in found["confirmations"]:
         print(_confirmation_text(one))
-    if found["lead"] is not None and not any(one["state"] == "finished" for one in found["confirmations"]):
-        _print_lead(found["name"], found["lead"], found["budget"]["seeds"])
+    if found["lead"] is not None and not _is_confirmed(found):
+        _print_lead(found["name"], found["lead"], found["budget"]["seeds"], store)
     if found["importance"] is not None:
         _print_importance(found["importance"])
+
+
+def _is_confirmed(found: Mapping[str, Any]) -> bool:
+    """Whether a confirmation is finished that knew all trials there are."""
+    complete = found["trials"]["complete"]
+    return any(one["state"] == "finished" and one["trials"] == complete for one in found["confirmations"])
 
 
 def _print_importance(found: Mapping[str, Any]) -> None:

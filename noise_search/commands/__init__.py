@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
-from noise_search.commands.confirming import ConfirmOutcome, confirm, run_confirmation
+from noise_search.commands.confirming import ConfirmOutcome, confirm, confirmed_before, run_confirmation
 from noise_search.commands.diagnosis import Check, doctor
 from noise_search.commands.looking import Pages, ui
 from noise_search.commands.mirroring import Mirrored, mirror
@@ -37,6 +37,7 @@ __all__ = [
     "Trained",
     "cards",
     "confirm",
+    "confirmed_before",
     "doctor",
     "front",
     "listing",

@@ -15,7 +15,7 @@ from noise_search.data import Dataset
 from noise_search.errors import CallerError, raise_if_any
 from noise_search.search.arms import ORDERING
 from noise_search.search.choosing import candidates
-from noise_search.search.confirming import CHOOSE, MEASURE, ConfirmSettings
+from noise_search.search.confirming import ConfirmSettings
 from noise_search.search.evidence import BEST_CONSTANT, NO_NOISE, WINNER
 from noise_search.search.fronts import complete_trials
 from noise_search.search.identity import identity_of, refuse_another
@@ -23,7 +23,7 @@ from noise_search.search.learning_rates import checked_arms
 from noise_search.search.pick import contenders, rule_named
 from noise_search.spec import SweepSpec
 from noise_search.statistics import smallest_detectable
-from noise_search.store import Location, Store, SweepRecord, open_store
+from noise_search.store import CHOOSE, MEASURE, Location, Store, SweepRecord, latest_with, open_store
 from noise_search.training import load_dataset
 
 SMALL = 10_000  # training samples, under which more seeds are measured by default
@@ -75,7 +75,7 @@ def plan_confirmation(
 
     Args:
         name: Of the sweep.
-        rule: That picks the winner; see `pick`. Of `trial=N` that trial alone races, against the others.
+        rule: That picks the winner; see `pick`. Of `trial=N` or `control=NAME` that alone races, against the others.
         top: Policies of the front, and constant ones, that race in stage 1.
         randoms: Policies drawn at random.
         seeds: Fresh seeds of stage 1.
@@ -196,7 +196,6 @@ def _seconds_an_epoch(store: Store, sweep: SweepRecord) -> float | None:
 
 def _smallest_gain(store: Store, sweep: SweepRecord, settings: ConfirmSettings) -> float | None:
     """What stage 1 of this confirmation has found, where it has come to its end."""
-    stored = settings.stored()
-    choices = [one.choice for one in store.confirmations(sweep.id) if one.settings == stored and one.choice is not None]
-    found = choices[-1].get("smallest_gain") if choices else None
+    record = latest_with(store.confirmations(sweep.id), settings.stored())
+    found = None if record is None else (record.choice or {}).get("smallest_gain")
     return found if isinstance(found, float) else None

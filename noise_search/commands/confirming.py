@@ -14,10 +14,9 @@ from noise_search.errors import CallerError
 from noise_search.execute import Executor, InlineExecutor
 from noise_search.search.choosing import candidates
 from noise_search.search.confirm_mirroring import ConfirmationMirror, mirrored
-from noise_search.search.confirmed import measured
+from noise_search.search.confirm_progress import left_after_choice
+from noise_search.search.confirmed import Measured, is_finished, measured
 from noise_search.search.confirming import (
-    CHOOSE,
-    MEASURE,
     Confirmation,
     Sizes,
     mend_choice,
@@ -33,7 +32,7 @@ from noise_search.search.pick import contenders
 from noise_search.search.reporting import Silent
 from noise_search.seeds import stable_hash
 from noise_search.spec import TrainSpec
-from noise_search.store import begin_confirmation, finish_confirmation, open_store
+from noise_search.store import CHOOSE, MEASURE, begin_confirmation, finish_confirmation, latest_with, open_store
 from noise_search.training import Setup, Workbench, make_workbench
 from noise_search.training.threads import cpu_threads
 
@@ -67,7 +66,18 @@ class ConfirmOutcome:
 
 def confirm(name: str, *, reporter: Reporter | None = None, **settings: Any) -> ConfirmOutcome:
     """Confirm a sweep's front, or go on with it; for the arguments see `plan_confirmation`."""
-    return run_confirmation(plan_confirmation(name, **settings), reporter=reporter)
+    plan = plan_confirmation(name, **settings)
+    return confirmed_before(plan) or run_confirmation(plan, reporter=reporter)
+
+
+def confirmed_before(plan: ConfirmPlan) -> ConfirmOutcome | None:
+    """What a confirmation found that is finished; None where training, or telling MLflow of it, is not at its end."""
+    with open_store(plan.location, create=False) as store:
+        record = latest_with(store.confirmations(plan.sweep.id), plan.settings.stored())
+        if record is None or not is_finished(record) or (plan.spec.tracking.enabled and store.unsent(plan.sweep.id, 1)):
+            return None
+        found = measured(store, record)
+        return None if plan.lr_check and found.learning_rates is None else _told(plan, found, changed=False)
 
 
 def run_confirmation(
@@ -115,11 +125,11 @@ def _run(
     on_choice: Callable[[Choice], None],
 ) -> ConfirmOutcome:
     before = len(confirmation.trainings)
-    parts = (CHOOSE, "learning_rates", MEASURE)
-    reporter.begin(sum(plan.epochs[part] for part in parts), before * plan.spec.train.epochs)
+    _begin(plan, confirmation, reporter)
     reporter.message("stage 1")
     _choose(plan, confirmation, on_choice)
     mirror.arms(confirmation, CHOOSE)
+    _begin(plan, confirmation, reporter)  # with what the race and the winner have left out
     if plan.lr_check:
         reporter.message("learning rates")
         run_rate_check(confirmation)
@@ -128,6 +138,16 @@ def _run(
     run_measuring(confirmation)
     mirror.arms(confirmation, MEASURE)
     return _outcome(plan, confirmation, mirror, changed=len(confirmation.trainings) > before)
+
+
+def _begin(plan: ConfirmPlan, confirmation: Confirmation, reporter: Reporter) -> None:
+    """Say how much there is to train, at most until stage 1 has chosen, and how much of it is done."""
+    epochs, done = plan.spec.train.epochs, len(confirmation.trainings)
+    if confirmation.record.choice is None:
+        total = sum(plan.epochs[part] for part in (CHOOSE, "learning_rates", MEASURE))
+    else:
+        total = done * epochs + left_after_choice(confirmation, lr_check=plan.lr_check) * epochs
+    reporter.begin(total, done * epochs)
 
 
 def _search_constants(plan: ConfirmPlan, reporter: Reporter) -> None:
@@ -204,13 +224,18 @@ def _outcome(
 ) -> ConfirmOutcome:
     found = measured(confirmation.store, confirmation.record)
     closing = mirror.closing(found.evidence)
-    record = finish_confirmation(confirmation.writer, confirmation.record.id, closing)
+    finish_confirmation(confirmation.writer, confirmation.record.id, closing)
+    return _told(plan, found, changed=changed)
+
+
+def _told(plan: ConfirmPlan, found: Measured, *, changed: bool) -> ConfirmOutcome:
+    assert found.record.choice is not None
     return ConfirmOutcome(
         plan.sweep.name,
-        record.number,
+        found.record.number,
         plan.held_out.name,
         plan.settings.stored(),
-        _choice(confirmation),
+        found.record.choice,
         found.evidence,
         changed,
         found.learning_rates,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,10 +27,12 @@ from noise_search.tracking.mlflow_sink import prepare
 from noise_search.tracking.places import place_of
 from noise_search.training import load_dataset
 
+_TEST_READS = re.compile(r"^  test_reads: \d+$", flags=re.MULTILINE)  # in the file of a card, within its evidence
+
 
 @dataclass(frozen=True, slots=True)
 class PickOutcome:
-    """A trial that was picked, and where its card is.
+    """A trial, or control, that was picked, and where its card is.
 
     Args:
         name: Of the sweep.
@@ -71,8 +74,8 @@ def pick(
 
     Args:
         name: Of the sweep.
-        rule: `best`, `knee`, `min-clean=X`, `max-drop=X`, `weight=W` or `trial=N`; None takes that of the latest
-            confirmation, and `best` where there is none.
+        rule: `best`, `knee`, `min-clean=X`, `max-drop=X`, `weight=W`, `trial=N` or `control=NAME`; None takes that of
+            the latest confirmation, and `best` where there is none.
         output: File to write, first of all, whole or not at all.
         model: Train the trial once more for MLflow's registry of models, if the sweep is tracked.
         store: Folder of the store.
@@ -90,15 +93,27 @@ def pick(
         text = card_text(card, "card" if output is None else str(output))
         if output is not None:
             write_whole(output, text, "card")
-        record = opened.register_card(sweep.id, _new_card(found, text))
+        record = opened.register_card(sweep.id, _new_card(found, text), version=_version_of(opened, sweep, text))
         outcome = _outcome(sweep, found, card, record, trials=complete_trials(opened, sweep.id))
         if not (model and is_tracked(sweep)):
             return outcome
         return _in_mlflow(_Registration(opened, location, sweep, record), outcome, reporter or Silent())
 
 
+def _version_of(store: Store, sweep: SweepRecord, text: bytes) -> int | None:
+    """Version that has this card but for `test_reads`, which grow while policy and evidence stay; None of a new one.
+
+    Of several, from before they were told apart so, the latest.
+    """
+    own = _without_reads(text.decode())
+    return max((one.version for one in store.cards(sweep.id) if _without_reads(one.content) == own), default=None)
+
+
+def _without_reads(text: str) -> str:
+    return _TEST_READS.sub("", text)
+
+
 def _new_card(found: Picked, text: bytes) -> NewCard:
-    assert found.row.trial is not None
     return NewCard(
         rule=found.rule,
         trial=found.row.trial,
@@ -160,7 +175,7 @@ def _leave_model(own: _Registration, writer: Writer, outcome: PickOutcome, repor
     """Train the trial once more, and leave its files for the mirror; returns what to know of it."""
     spec, dataset = _spec_and_data(own)
     reporter.begin(spec.train.epochs, 0)
-    reporter.message(f"model of trial {own.card.trial}")
+    reporter.message(f"model of {own.card.name}")
     result, weights = trained_again(spec, own.sweep, dataset, outcome.card.policy, reporter.advance)
     folder = card_folder(own.location, own.sweep.name, own.card.version)
     write_model(folder, own.card, weights, spec, dataset.statistics)

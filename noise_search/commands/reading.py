@@ -12,7 +12,7 @@ from noise_search.listing import LISTINGS
 from noise_search.search.confirm_progress import confirmation_progress
 from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.search.leads import lead
-from noise_search.search.progress import is_out_of_time, progress
+from noise_search.search.progress import progress, shown
 from noise_search.store import Store, SweepRecord, open_store
 
 
@@ -87,8 +87,7 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
 def state_of(store: Store, record: SweepRecord) -> str:
     """State of a sweep; one whose driver died without a word is interrupted, whatever it wrote last.
 
-    What the store has as interrupted is out_of_time, as at the sweep's end, where that was the reason.
+    What the store has as interrupted is out_of_time, as on the sweep's own page, where its time is used up.
     """
     abandoned = record.state == "running" and not store.is_driven(record.id)
-    state = "interrupted" if abandoned else record.state
-    return "out_of_time" if state == "interrupted" and is_out_of_time(record) else state
+    return shown(record, "interrupted" if abandoned else record.state)

@@ -22,7 +22,7 @@ from noise_search.search.leads import Lead, lead
 from noise_search.search.mirroring import closed_entry
 from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, open_sweep
 from noise_search.search.pick import pick_row
-from noise_search.search.progress import STORED, left, progress, state_reached
+from noise_search.search.progress import STORED, left, progress, shown, state_reached
 from noise_search.search.reporting import Silent
 from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
 from noise_search.training import load_dataset
@@ -137,6 +137,7 @@ def _drive_to_the_end(opened: OpenSweep, location: Location, reporter: Reporter)
 def _close(opened: OpenSweep, location: Location, state: str) -> None:
     """Files first, the state last: a kill in between leaves a sweep that the next start closes again."""
     opened.writer.abandon_running_jobs()
+    state = shown(opened.store.sweep(opened.sweep.name), state)
     found = importance_in(opened.store, opened.sweep) if state == "complete" else None
     files: list[tuple[Path, str]] = []
     try:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
+from noise_search.execute.contract import Executor, Finished, LostWorkerError, OnEpoch, trained
 from noise_search.execute.inline import InlineExecutor
+from noise_search.execute.one_by_one import OneByOne
 from noise_search.execute.simulated import RecordedExecutor, Recording, SimulatedExecutor
-from noise_search.training import Job, Result
+from noise_search.execute.simulated_places import SimulatedPlaces
 
-
-class Executor(Protocol):
-    """Trains jobs, one at a time; it may raise what training raises, and the driver decides what follows."""
-
-    @property
-    def validation_samples(self) -> int:
-        """Samples of one scored set."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
-
-    def now(self) -> float:
-        """Seconds by the clock that training is timed with."""
-
-    def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
-        """Results in slot order; `on_epoch` is told of finished member-epochs as they come, now and then of none."""
-
-
-__all__ = ["Executor", "InlineExecutor", "RecordedExecutor", "Recording", "SimulatedExecutor"]
+__all__ = [
+    "Executor",
+    "Finished",
+    "InlineExecutor",
+    "LostWorkerError",
+    "OnEpoch",
+    "OneByOne",
+    "RecordedExecutor",
+    "Recording",
+    "SimulatedExecutor",
+    "SimulatedPlaces",
+    "trained",
+]

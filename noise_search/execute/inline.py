@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from noise_search.execute.one_by_one import OneByOne
 from noise_search.training import Job, Resolved, Result, Workbench, run_from_checkpoints
 
 
-class InlineExecutor:
+class InlineExecutor(OneByOne):
     """Keeps one workbench, and trains on it whatever job it is given.
 
     Args:
@@ -18,6 +19,7 @@ class InlineExecutor:
     """
 
     def __init__(self, workbench: Workbench, mode: Resolved, score_mode: Resolved) -> None:
+        super().__init__()
         self._workbench = replace(workbench, setup=replace(workbench.setup, mode=mode, score_mode=score_mode))
 
     @property

@@ -8,11 +8,13 @@ a clock that only jobs move.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from noise_search.execute.one_by_one import OneByOne
 from noise_search.metrics import above_chance, packed
 from noise_search.policy import Policy
 from noise_search.seeds import generator, stable_hash
@@ -36,8 +38,41 @@ class Point:
     diverged: bool = False
 
 
-class SimulatedExecutor:
-    """Executor that looks up learning curves.
+class LookedUp(OneByOne):
+    """Executor that trains nothing: it finds the result of each member by itself, and takes no time for it.
+
+    Args:
+        validation_samples: Samples of one scored set.
+        steps_per_epoch: Batches of an epoch.
+    """
+
+    def __init__(self, *, validation_samples: int, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.validation_samples, self.steps_per_epoch = validation_samples, steps_per_epoch
+
+    def now(self) -> float:
+        """Always 0."""
+        return 0.0
+
+    def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
+        """Results of every member after the last epoch of the job."""
+        for _ in range(job.from_epoch, job.to_epoch):
+            on_epoch(len(job.members))
+        return [self._result(member, job) for member in job.members]
+
+    @abstractmethod
+    def _result(self, member: Member, job: Job) -> Result:
+        """What a member's training has found."""
+
+
+def bare_history(job: Job) -> tuple[dict[str, float], ...]:
+    """History of a training of which nothing is known but the scores at its end."""
+    epochs = range(job.from_epoch + 1, job.to_epoch + 1)
+    return tuple({"epoch": float(epoch), "lr": 0.0, "train/loss": 0.0} for epoch in epochs)
+
+
+class SimulatedExecutor(LookedUp):
+    """Executor that looks up learning curves, by a clock of its own.
 
     Args:
         curve: Accuracies of a policy, trained with a seed, after so many epochs.
@@ -54,19 +89,10 @@ class SimulatedExecutor:
         seconds_per_epoch: float = 1.0,
         before_job: Callable[[int, Job], None] = lambda _number, _job: None,
     ) -> None:
+        super().__init__(validation_samples=SAMPLES, steps_per_epoch=STEPS_PER_EPOCH)
         self._curve, self._kinds = curve, kinds
         self._seconds_per_epoch, self._before_job = seconds_per_epoch, before_job
         self._now, self._jobs = 0.0, 0
-
-    @property
-    def validation_samples(self) -> int:
-        """Samples of one scored set, of which none exist."""
-        return SAMPLES
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch, of which none are trained."""
-        return STEPS_PER_EPOCH
 
     def now(self) -> float:
         """Seconds that jobs have taken so far."""
@@ -76,10 +102,12 @@ class SimulatedExecutor:
         """Look up every member at the last epoch of the job."""
         number, self._jobs = self._jobs, self._jobs + 1
         self._before_job(number, job)
-        for _ in range(job.from_epoch, job.to_epoch):
+
+        def tick(epochs: int) -> None:
             self._now += self._seconds_per_epoch
-            on_epoch(len(job.members))
-        return [self._result(member, job) for member in job.members]
+            on_epoch(epochs)
+
+        return super().run(job, tick)
 
     def _result(self, member: Member, job: Job) -> Result:
         point = self._curve(member.policy, member.seed, job.to_epoch)
@@ -88,17 +116,13 @@ class SimulatedExecutor:
         scores = {"clean": alive * clean, "robust": alive * robust, "worst_family": alive * robust}
         scores |= {"drop": alive * (clean - robust), "robust_weights": alive * clean}
         cells = {kind: [point.robust] * severities for kind, severities in self._kinds.items()}
-        history = tuple(
-            {"epoch": float(epoch), "lr": 0.0, "train/loss": 0.0}
-            for epoch in range(job.from_epoch + 1, job.to_epoch + 1)
-        )
         return Result(
             member=member.name,
             epoch=job.to_epoch,
             seed=member.seed,
             scores=scores,
             cells={"clean": [point.clean], **cells, "weights": [point.clean]},
-            history=history,
+            history=bare_history(job),
             diverged=point.diverged,
             seconds=self._seconds_per_epoch * (job.to_epoch - job.from_epoch) / len(job.members),
             correct={job.to_epoch: _packed(point.clean)},
@@ -136,7 +160,7 @@ class Recording:
     diverged_from: int | None = None
 
 
-class RecordedExecutor:
+class RecordedExecutor(LookedUp):
     """Executor that finds again what trainings have found: what a rule would have done to them.
 
     Overuse is judged by the samples that they classified rightly, and by their losses. Not recorded are accuracies at
@@ -151,28 +175,8 @@ class RecordedExecutor:
     def __init__(
         self, recording: Callable[[Policy], Recording], *, validation_samples: int, steps_per_epoch: int
     ) -> None:
+        super().__init__(validation_samples=validation_samples, steps_per_epoch=steps_per_epoch)
         self._recording = recording
-        self._samples, self._steps = validation_samples, steps_per_epoch
-
-    @property
-    def validation_samples(self) -> int:
-        """Samples of one scored set."""
-        return self._samples
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
-        return self._steps
-
-    def now(self) -> float:
-        """Always 0: looking up takes no time."""
-        return 0.0
-
-    def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
-        """Look up every member at the last epoch of the job."""
-        for _ in range(job.from_epoch, job.to_epoch):
-            on_epoch(len(job.members))
-        return [self._result(member, job) for member in job.members]
 
     def _result(self, member: Member, job: Job) -> Result:
         found = self._recording(member.policy)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from noise_search.corruptions.suites import Suite, families
+from noise_search.execute.simulated import LookedUp, bare_history
 from noise_search.metrics import counts_packed, packed, scores
 from noise_search.policy import Policy
 from noise_search.seeds import numpy_generator
@@ -71,7 +72,7 @@ class World:
     effect: Callable[[Policy], Effect] = no_effect
 
 
-class ItemsExecutor:
+class ItemsExecutor(LookedUp):
     """Executor that draws right answers, item by item; a training gives the same ones whenever it is asked for.
 
     Args:
@@ -82,7 +83,8 @@ class ItemsExecutor:
     """
 
     def __init__(self, world: World, suite: Suite, *, split: str, samples: int) -> None:
-        self._world, self._suite, self._split, self._samples = world, suite, split, samples
+        super().__init__(validation_samples=samples, steps_per_epoch=STEPS_PER_EPOCH)
+        self._world, self._suite, self._split = world, suite, split
         self._families = families(suite)
         self._row = {family: row for row, family in enumerate(self._families, start=1)}
         rng = numpy_generator(world.seed, split, "items")
@@ -91,41 +93,17 @@ class ItemsExecutor:
         self._items = self._items + of_family * rng.standard_normal((1 + len(self._families), samples))
         self._spread = ability_sd(world)
 
-    @property
-    def validation_samples(self) -> int:
-        """Samples of the scored split."""
-        return self._samples
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch, of which none are trained."""
-        return STEPS_PER_EPOCH
-
-    def now(self) -> float:
-        """Always 0: drawing takes no time."""
-        return 0.0
-
-    def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
-        """Draw every member's answers after the last epoch of the job; earlier ones are as good."""
-        for _ in range(job.from_epoch, job.to_epoch):
-            on_epoch(len(job.members))
-        return [self._result(member, job) for member in job.members]
-
     def _result(self, member: Member, job: Job) -> Result:
         right_clean, right = self._right(member)
         cells = {kind.name: row.mean(axis=1).tolist() for kind, row in zip(self._suite.kinds, right, strict=True)}
         named = scores(float(right_clean.mean()), cells, self._families, self._world.classes)
-        history = tuple(
-            {"epoch": float(epoch), "lr": 0.0, "train/loss": 0.0}
-            for epoch in range(job.from_epoch + 1, job.to_epoch + 1)
-        )
         return Result(
             member=member.name,
             epoch=job.to_epoch,
             seed=member.seed,
             scores={**named, "robust_weights": named["clean"]},
             cells={"clean": [float(right_clean.mean())], **cells, "weights": [float(right_clean.mean())]},
-            history=history,
+            history=bare_history(job),
             diverged=False,
             seconds=0.0,
             correct={job.to_epoch: packed(torch.from_numpy(right_clean))},
@@ -137,7 +115,7 @@ class ItemsExecutor:
         of_policy, of_training = (math.sqrt(share) for share in SHARES[2:])
         name, kinds = repr(member.policy), self._suite.kinds
         latent = self._items[[0, *(self._row[kind.family] for kind in kinds)]]
-        latent += of_policy * numpy_generator(self._world.seed, self._split, name).standard_normal(self._samples)
+        latent += of_policy * numpy_generator(self._world.seed, self._split, name).standard_normal(latent.shape[1])
         rng = numpy_generator(self._world.seed, self._split, name, member.seed)
         latent += of_training * rng.standard_normal(latent.shape, dtype=np.float32)
         latent += self._ability(name, member.seed)

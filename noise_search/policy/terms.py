@@ -137,7 +137,8 @@ def policy_from_list(terms: object, where: str = "terms", *, modality: str | Non
         CallerError: With every mistake, each naming its term and key.
     """
     if not isinstance(terms, list):
-        raise CallerError(f"{where}: expected a list of terms, got {terms!r}")
+        hint = "; write each as an item, - {site: inputs, noise: gaussian, magnitude: 0.1}"
+        raise CallerError(f"{where}: expected a list of terms, got {terms!r}{hint if isinstance(terms, dict) else ''}")
     mistakes = [
         mistake for index, term in enumerate(terms) for mistake in term_mistakes(f"{where}[{index}]", term, modality)
     ]

@@ -12,6 +12,7 @@ from noise_search.search.confirm_mirroring import STAGES
 from noise_search.search.confirmed import Measured, kinds_of, latest_measured
 from noise_search.search.evidence import NO_NOISE, WINNER, seen_families
 from noise_search.search.fronts import FrontRow, complete_rows
+from noise_search.search.leads import Lead, lead
 from noise_search.search.pick import pick_row
 from noise_search.search.progress import progress
 from noise_search.store import (
@@ -100,6 +101,7 @@ class Contents:
         cost: By part.
         saved_by_stopping: Epochs that stopped trials did not train.
         importance: Of the knobs; None where it was not found.
+        lead: Of the best trial over the best control; None before both are complete.
     """
 
     sweep: SweepRecord
@@ -114,6 +116,12 @@ class Contents:
     cost: tuple[Part, ...]
     saved_by_stopping: int
     importance: Mapping[str, Any] | None
+    lead: Lead | None
+
+    @property
+    def winner(self) -> str | None:
+        """Who won the latest finished confirmation, as in `trial 3`."""
+        return None if self.measured is None else self.measured.chosen[WINNER]
 
     @property
     def epochs(self) -> int:
@@ -130,6 +138,7 @@ class Contents:
             "rows": [asdict(row) for row in self.rows],
             "picks": {rule: row.trial for rule, row in self.picks.items()},
             "lives": [asdict(life) for life in self.lives],
+            "winner": self.winner,
             "confirmation": None if measured is None else measured.record.number,
             "evidence": None if measured is None else asdict(measured.evidence),
             "gains_searched": _by_kind(self.searched),
@@ -137,6 +146,7 @@ class Contents:
             "cost": [asdict(part) for part in self.cost],
             "epochs_saved_by_stopping": self.saved_by_stopping,
             "importance": self.importance,
+            "lead": self.lead and asdict(self.lead),
         }
 
 
@@ -171,6 +181,7 @@ def read(store: Store, sweep: SweepRecord, state: str) -> Contents:
         saved_by_stopping=sum(epochs_of(sweep) - life.reached for life in lives if life.state == "stopped")
         * seeds_of_trials(sweep),
         importance=sweep.importance,
+        lead=lead(store, sweep, rows),
     )
 
 
@@ -211,10 +222,10 @@ def shape_of(policy: Policy) -> str:
     if all(bool((table == table[0]).all()) for table in tables):
         return "constant"
     half = STEPS // 2  # the step in the middle belongs to neither
-    lead = fmean(float((table[:half].sum() - table[-half:].sum()) / table.sum()) for table in tables)
-    if abs(lead) <= _EVEN:
+    early = fmean(float((table[:half].sum() - table[-half:].sum()) / table.sum()) for table in tables)
+    if abs(early) <= _EVEN:
         return "even"
-    return "falling" if lead > 0 else "rising"
+    return "falling" if early > 0 else "rising"
 
 
 # --- robustness ---

@@ -52,6 +52,8 @@ def front(contents: Contents) -> Figure | None:
     for rule, row in by_trial(contents.picks).items():
         symbol, size = MARKS[rule]
         data.append(_points(rule, [row], ORANGE, symbol=symbol, size=size))
+    winner = [row for row in rows if row.name == contents.winner]
+    data.append(_points(f"confirmed winner: {contents.winner}", winner, ORANGE, symbol="circle-open", size=26))
     layout = _layout("clean, above chance", "robust, above chance", height=470)
     return {"data": [line for line in data if line["x"]], "layout": layout}
 
@@ -65,7 +67,7 @@ def _points(
         "mode": mode,
         "x": [row.clean for row in rows],
         "y": [row.robust for row in rows],
-        "text": [row.control or f"trial {row.trial}" for row in rows],
+        "text": [row.control or row.name for row in rows],
         "hovertemplate": "%{text}<br>clean %{x:.3f}<br>robust %{y:.3f}<extra></extra>",
         "marker": {"color": colour, "symbol": symbol, "size": size},
         "line": {"color": colour},
@@ -277,7 +279,9 @@ def survival(contents: Contents) -> Figure | None:
     if not contents.lives:
         return None
     rungs = sorted({life.reached for life in contents.lives} - {0})
-    columns: dict[str, Callable[[Life], bool]] = {"asked": lambda _: True}
+    columns: dict[str, Callable[[Life], bool]] = {}
+    if not rungs or any(life.reached < rungs[0] for life in contents.lives):  # else as many came to the first rung
+        columns["asked"] = lambda _: True
     columns |= {str(rung): lambda life, rung=rung: life.reached >= rung for rung in rungs}  # type: ignore[misc]
     data = []
     for shape, colour in SHAPE_COLOURS.items():

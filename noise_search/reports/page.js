@@ -2,8 +2,9 @@
 const FIGURES = JSON.parse(document.getElementById("figures").textContent);
 const FONT = 'system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
 const COLOURS = {
-  light: { ink: "#1d2733", line: "#dfe4ea", box: "#ffffff", scale: ["#b2560d", "#f0b77d", "#f3f4f5", "#8fc3e8", "#0b62a4"] },
-  dark: { ink: "#dfe5ec", line: "#333c46", box: "#1c2229", scale: ["#f08a3c", "#8a5426", "#232a32", "#2a638f", "#4fb0f5"] },
+  // Letters in ink can be read on every colour of the scale: Plotly would choose black or white, and misses.
+  light: { ink: "#1d2733", line: "#dfe4ea", box: "#ffffff", scale: ["#e07b2e", "#f0b77d", "#f3f4f5", "#8fc3e8", "#4f9ed6"] },
+  dark: { ink: "#dfe5ec", line: "#333c46", box: "#1c2229", scale: ["#9c4f18", "#6b4019", "#232a32", "#22506f", "#1a68a3"] },
 };
 const PRINTED_WIDTH = 680;
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -37,6 +38,9 @@ function themed(layout, name, width) {
 function draw(name, width) {
   for (const drawing of document.querySelectorAll(".drawing")) {
     const { data, layout } = structuredClone(FIGURES[drawing.dataset.figure]);
+    for (const trace of data) {
+      if (trace.type === "heatmap") trace.textfont = { color: COLOURS[name].ink };
+    }
     const config = { responsive: true, displaylogo: false, displayModeBar: false };
     Plotly.react(drawing, data, themed(layout, name, width), config);
   }

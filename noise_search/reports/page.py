@@ -10,8 +10,10 @@ from pathlib import Path
 from noise_search.files import write_whole
 from noise_search.reports.contents import Contents
 from noise_search.reports.figures import Figure, figures_of
-from noise_search.reports.html import anchor, embedded, paragraph, section
+from noise_search.reports.html import anchor, embedded, paragraph, points, section
 from noise_search.reports.sections import SECTIONS
+from noise_search.search.evidence import NO_NOISE
+from noise_search.search.leads import lead_text
 
 PAGE = "report.html"
 _HERE = Path(__file__).parent
@@ -43,7 +45,7 @@ def page_of(contents: Contents, figures: Mapping[str, Figure]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}: noise_search</title><style>{_asset('page.css')}</style></head><body>"
         f'<header><h1>{name}</h1><button id="theme" type="button">light or dark</button></header>'
-        f"{paragraph(standing(contents))}{_warning(contents)}<nav>{links}</nav>"
+        f"{paragraph(standing(contents))}{_confirmed(contents)}{_warning(contents)}<nav>{links}</nav>"
         "<noscript><p>Figures need JavaScript; the tables do not.</p></noscript>"
         f"<main>{''.join(parts)}</main>"
         f'<script type="application/json" id="figures">{embedded(figures)}</script>'
@@ -74,7 +76,18 @@ def standing(contents: Contents) -> str:
         else f", the best score {numbers['best']['score']:.3f} (trial {numbers['best']['trial']})"
     )
     counts = ", ".join(f"{count} {state}" for state, count in numbers["trials"].items() if count) or "none yet"
-    return f"{contents.state.replace('_', ' ')}; of {sweep.budget_trials} trials {counts}{best}."
+    said = None if contents.lead is None else lead_text(contents.lead)
+    caution = "" if said is None else f" {said[0].upper()}{said[1:]}; it was searched on validation."
+    return f"{contents.state.replace('_', ' ')}; of {sweep.budget_trials} trials {counts}{best}.{caution}"
+
+
+def _confirmed(contents: Contents) -> str:
+    """Who won, and by how much over no noise; nothing where nothing is confirmed."""
+    if contents.measured is None:
+        return ""
+    gain = points(contents.measured.evidence.over(NO_NOISE).robust)
+    where = f"confirmation {contents.measured.record.number}, test split"
+    return paragraph(f"Confirmed winner: {contents.winner}, {gain} points more robust than no noise ({where}).")
 
 
 def _warning(contents: Contents) -> str:

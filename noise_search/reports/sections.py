@@ -180,9 +180,10 @@ def survival(contents: Contents, drawn: Drawn) -> Iterator[str]:
         yield paragraph("No trial ended early.")
 
 
-def _outcomes(lives: Iterable[Life], shape: str, outcomes: Iterable[str]) -> dict[str, str]:
+def _outcomes(lives: Iterable[Life], shape: str, outcomes: Sequence[str]) -> dict[str, str]:
     states = [life.state for life in lives if life.shape == shape]
-    return {"asked": str(len(states)), **{state: str(states.count(state)) for state in outcomes}}
+    asked = {"asked": str(len(states))} if len(outcomes) > 1 else {}  # else as many as came to the one end there is
+    return asked | {state: str(states.count(state)) for state in outcomes}
 
 
 def _lives(lives: Sequence[Life], why: Callable[[Life], str | None]) -> str:

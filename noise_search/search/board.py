@@ -35,6 +35,7 @@ class Seat:
         scores: Epoch -> clean, robust, worst_family and score, means over seeds.
         checkpoints: Epoch -> seed -> where its state lies.
         reached: Epochs it has trained, the last of `scores`: asked far more often than it changes.
+        busy: Whether it is in a job under way.
     """
 
     id: int
@@ -52,6 +53,7 @@ class Seat:
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
     checkpoints: dict[int, dict[int, dict[str, str]]] = field(default_factory=dict)
     reached: int = 0
+    busy: bool = False
 
     @property
     def name(self) -> str:
@@ -74,6 +76,7 @@ class Board:
         self._spec = spec
         self._seats: dict[int, Seat] = {}
         self._trials: dict[int, Seat] = {}
+        self._controls: list[Seat] = []
         self._live: dict[int, Seat] = {}
         self._standings: dict[int, dict[int, Standing]] = {epoch: {} for epoch in self.rungs[:-1]}
         self._rankings: dict[int, Ranking] = {}
@@ -118,8 +121,8 @@ class Board:
         self._note_standings(seat)
 
     def due(self) -> list[Seat]:
-        """Who may train: controls first, then trials in order."""
-        due = [seat for seat in self._live.values() if seat.reached < seat.target]
+        """Who may train and does not: controls first, then trials in order."""
+        due = [seat for seat in self._live.values() if seat.reached < seat.target and not seat.busy]
         return sorted(due, key=lambda seat: (seat.control is None, seat.number or 0, seat.id))
 
     def waiting(self, rung: int) -> list[Seat]:
@@ -156,9 +159,13 @@ class Board:
         """All of them."""
         return self._seats.values()
 
+    def controls(self) -> Sequence[Seat]:
+        """Seats of the controls."""
+        return self._controls
+
     def control(self) -> Seat:
         """Seat of the control without noise."""
-        return next(seat for seat in self._seats.values() if seat.control == NO_NOISE_CONTROL)
+        return next(seat for seat in self._controls if seat.control == NO_NOISE_CONTROL)
 
     def is_silent_until(self, seat: Seat, epoch: int) -> bool:
         """Whether nothing of a trial's noise acts before the end of an epoch."""
@@ -168,7 +175,7 @@ class Board:
         policy, steps = policy_from_list(member.policy), self.rungs[-1] * self.steps_per_epoch
         last = self.rungs[-1] if member.control is not None else self.rungs[0]
         judged = len(self.rungs) > 1 and member.control is None
-        tables = policy.tabulate(steps) if judged else {}
+        tables = policy.tabulate(steps)
         return Seat(
             id=member.id,
             number=member.number,
@@ -179,14 +186,16 @@ class Board:
             attempts=dict(member.attempts),
             overuse=member.overuse,
             exposure=exposures(tables, [rung * self.steps_per_epoch for rung in self.rungs]) if judged else (),
-            silent=silent_steps(tables, steps) if judged else 0,
+            silent=silent_steps(tables, steps),
             told=member.told,
             constraints=dict(member.constraints),
         )
 
     def _take(self, seat: Seat) -> None:
         self._seats[seat.id] = seat
-        if seat.number is not None:
+        if seat.number is None:
+            self._controls.append(seat)
+        else:
             self._trials[seat.number] = seat
         if seat.state not in FINAL_STATES:
             self._live[seat.id] = seat

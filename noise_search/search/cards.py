@@ -17,7 +17,7 @@ from noise_search.policy import Card, policy_from_list
 from noise_search.policy.evidence import ARMS, CONFIRMED, SEARCHED, SPLITS
 from noise_search.search.arm_scores import Interval, Numbers, arm_scores
 from noise_search.search.arms import AT_MEAN, AT_RMS, REVERSED, SHUFFLED
-from noise_search.search.confirmed import measured_trainings, measured_yard
+from noise_search.search.confirmed import measured
 from noise_search.search.evidence import (
     BEST_CONSTANT,
     BEST_RANDOM,
@@ -28,7 +28,6 @@ from noise_search.search.evidence import (
     Comparison,
     Evidence,
     by_arm,
-    evidence,
 )
 from noise_search.search.fronts import FrontRow
 from noise_search.seeds import seeds_of
@@ -119,21 +118,20 @@ def confirmed(store: Store, record: ConfirmationRecord, test_reads: int) -> dict
         record: The confirmation.
         test_reads: How often test of these data was read; see `Store.test_reads`.
     """
-    measured = measured_trainings(store, record)
-    yard = measured_yard(record, measured)
+    found = measured(store, record)
     name, digest = cast(list[str], record.settings["held_out"])
     return {
         "kind": CONFIRMED,
         "split": SPLITS[CONFIRMED],
         "suite": {"name": name, "digest": digest},
-        "seeds": sorted({one.seed for one in measured}),
+        "seeds": sorted({one.seed for one in found.arms}),
         "test_reads": test_reads,
         "confidence": CONFIDENCE,
         "arms": {
-            CARD_ARMS[arm]: {name: _rounded(one) for name, one in arm_scores(own, yard).items()}
-            for arm, own in by_arm(measured).items()
+            CARD_ARMS[arm]: {name: _rounded(one) for name, one in arm_scores(own, found.yard).items()}
+            for arm, own in by_arm(found.arms).items()
         },
-        "gains": _gains(evidence(measured, yard)),
+        "gains": _gains(found.evidence),
     }
 
 

@@ -32,18 +32,13 @@ class Candidate:
 
     Args:
         group: `trial`, `constant` or `random`.
-        number: Of its trial, or among the random ones.
+        name: As the store and people know it: `trial 3`, or `control constant_1` where a rule names it.
         policy: What it trains with.
     """
 
     group: str
-    number: int
+    name: str
     policy: Policy
-
-    @property
-    def name(self) -> str:
-        """As the store and people know it."""
-        return f"{self.group} {self.number}"
 
 
 def candidates(
@@ -64,20 +59,21 @@ def candidates(
     """
     if not any(row.on_front for row in front):
         raise CallerError(
-            "confirm: expected a front with at least one complete trial, got none; run the sweep first, or with other "
-            "limits than its objective.clean_drop and objective.family_drop if every trial is over them"
+            "confirm: expected a front with at least one complete trial, got none; run or continue "
+            "the sweep, or one with other objective.clean_drop and objective.family_drop where every trial is over them"
         )
     drawn = random_policies(space, randoms, seed=seed)
     return [
         *_best(FRONT, front, top),
         *_best(CONSTANT, constants, top),
-        *(Candidate(RANDOM, number, policy) for number, policy in enumerate(drawn, start=1)),
+        *(Candidate(RANDOM, f"{RANDOM} {number}", policy) for number, policy in enumerate(drawn, start=1)),
     ]
 
 
 def _best(group: str, rows: Sequence[FrontRow], top: int) -> list[Candidate]:
     best = sorted((row for row in rows if row.on_front), key=lambda row: (-row.score, row.trial))[:top]
-    return [Candidate(group, row.trial or 0, policy_from_list(row.policy)) for row in best]
+    names = [row.name if group == FRONT else f"{group} {row.trial}" for row in best]
+    return [Candidate(group, name, policy_from_list(row.policy)) for name, row in zip(names, best, strict=True)]
 
 
 def still_racing(scores: NDArray[np.float64]) -> list[bool]:
@@ -114,13 +110,9 @@ def choose(front: Sequence[FrontRow], found: Mapping[str, Sequence[Confirmed]], 
         found: Trainings of each arm on fresh seeds, by name.
         rule: As of `pick_row`.
     """
-    rows = [_on_fresh_seeds(row, found[_name(row)]) for row in front]
+    rows = [_on_fresh_seeds(row, found[row.name]) for row in front]
     best = pareto([(row.clean, row.robust) for row in rows])
-    return _name(pick_row([replace(row, on_front=(row.clean, row.robust) in best) for row in rows], rule))
-
-
-def _name(row: FrontRow) -> str:
-    return f"{FRONT} {row.trial}"
+    return pick_row([replace(row, on_front=(row.clean, row.robust) in best) for row in rows], rule).name
 
 
 def _on_fresh_seeds(row: FrontRow, found: Sequence[Confirmed]) -> FrontRow:

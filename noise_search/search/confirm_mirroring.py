@@ -13,14 +13,23 @@ from datetime import UTC, datetime
 from statistics import fmean
 
 import noise_search
-from noise_search.search.confirming import CHOOSE, MEASURE, Confirmation
+from noise_search.search.confirming import Confirmation
 from noise_search.search.evidence import PUBLISHED, Evidence, grouped
 from noise_search.search.learning_rates import is_at_rate
 from noise_search.search.mirroring import milliseconds, policy_parameters
 from noise_search.search.sending import drain, start_mirror
 from noise_search.spec import SweepSpec
 from noise_search.statistics import PairedDifference
-from noise_search.store import ConfirmationRecord, Confirmed, OutboxEntry, Store, SweepRecord, Writer
+from noise_search.store import (
+    CHOOSE,
+    MEASURE,
+    ConfirmationRecord,
+    Confirmed,
+    OutboxEntry,
+    Store,
+    SweepRecord,
+    Writer,
+)
 from noise_search.tracking.messages import (
     CONFIRMS_TAG,
     MemberFinished,

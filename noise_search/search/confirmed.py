@@ -9,10 +9,9 @@ from typing import Any, cast
 from noise_search.corruptions import CORRUPTIONS
 from noise_search.metrics import counts_unpacked
 from noise_search.policy import Policy, policy_from_list
-from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.evidence import BEST_RANDOM, WINNER, Evidence, Yard, evidence, seen_families
 from noise_search.search.learning_rates import RateCheck, rate_check
-from noise_search.store import ConfirmationRecord, Confirmed, Store
+from noise_search.store import CHOOSE, MEASURE, ConfirmationRecord, Confirmed, Store
 
 
 def finished_confirmations(store: Store, sweep_id: int) -> list[ConfirmationRecord]:
@@ -65,22 +64,18 @@ def latest_measured(store: Store, sweep_id: int) -> Measured | None:
 
 def measured(store: Store, record: ConfirmationRecord) -> Measured:
     """A confirmation every arm of which is measured."""
-    trainings, arms = store.confirmed(record.id), measured_trainings(store, record)
-    yard = measured_yard(record, arms)
-    first = next(one for one in trainings if one.stage == CHOOSE)
-    rates = rate_check(record, trainings, _yard(record, first, Policy()))
+    trainings = store.confirmed(record.id)
+    arms = _arms(record, trainings)
+    winner = next(one for one in arms if one.arm == WINNER)
+    raced = next(one for one in trainings if one.stage == CHOOSE)
+    yard = _yard(record, winner, policy_from_list(winner.policy))
+    rates = rate_check(record, trainings, _yard(record, raced, Policy()))
     return Measured(record, tuple(trainings), tuple(arms), yard, evidence(arms, yard), rates)
 
 
-def evidence_of(store: Store, record: ConfirmationRecord) -> Evidence:
-    """What stage 2 of a confirmation says; every arm must be measured."""
-    arms = measured_trainings(store, record)
-    return evidence(arms, measured_yard(record, arms))
-
-
-def measured_trainings(store: Store, record: ConfirmationRecord) -> list[Confirmed]:
+def _arms(record: ConfirmationRecord, trainings: Sequence[Confirmed]) -> list[Confirmed]:
     """Trainings of stage 2; the best random policy, trained once among the others, is an arm of its own as well."""
-    arms = [one for one in store.confirmed(record.id) if one.stage == MEASURE]
+    arms = [one for one in trainings if one.stage == MEASURE]
     best = chosen_by(record).get(BEST_RANDOM)
     return arms + [replace(one, arm=BEST_RANDOM) for one in arms if one.arm == best]
 
@@ -89,17 +84,6 @@ def chosen_by(record: ConfirmationRecord) -> Mapping[str, str]:
     """Whom stage 1 has chosen: arm of stage 2 -> `trial 3`, `constant 1`, `random 2`."""
     choice = cast(Mapping[str, Any], record.choice or {"chosen": {}})
     return cast(Mapping[str, str], choice["chosen"])
-
-
-def winner_of(record: ConfirmationRecord) -> int:
-    """Number of the trial that stage 1 has chosen."""
-    return int(chosen_by(record)[WINNER].rpartition(" ")[2])
-
-
-def measured_yard(record: ConfirmationRecord, arms: Sequence[Confirmed]) -> Yard:
-    """What stage 2 of a confirmation measured on, read off what it has measured."""
-    winner = next(one for one in arms if one.arm == WINNER)
-    return _yard(record, winner, policy_from_list(winner.policy))
 
 
 def _yard(record: ConfirmationRecord, one: Confirmed, winner: Policy) -> Yard:

@@ -11,13 +11,14 @@ Every job is stored when it is done; a run that was cut short goes on where it w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
 import numpy as np
 
-from noise_search.execute import Executor
+from noise_search.execute import Executor, trained
 from noise_search.metrics import combined
 from noise_search.policy import Policy, policy_from_list, policy_to_list
 from noise_search.search.arms import ordering_arms
@@ -28,6 +29,8 @@ from noise_search.search.fronts import FrontRow
 from noise_search.seeds import stable_hash
 from noise_search.spec import SweepSpec
 from noise_search.store import (
+    CHOOSE,
+    MEASURE,
     ConfirmationRecord,
     Confirmed,
     Store,
@@ -37,7 +40,6 @@ from noise_search.store import (
 )
 from noise_search.training import Job, Member, Result
 
-CHOOSE, MEASURE = "choose", "measure"
 Training = tuple[str, Policy, int]  # arm, what it trains with, seed
 
 
@@ -177,7 +179,7 @@ def _choice(
 ) -> dict[str, object]:
     """Arms of stage 2 that stage 1 chooses, with their policies, and how everybody did."""
     names = {one.name for one in left if one.group == FRONT}
-    rows = [row for row in front if row.on_front and f"{FRONT} {row.trial}" in names]
+    rows = [row for row in front if row.on_front and row.name in names]
     found = {name: confirmation.of(CHOOSE, name) for name in names}
     best = {group: _best(confirmation, [one for one in left if one.group == group]) for group in (CONSTANT, RANDOM)}
     chosen = {WINNER: choose(rows, found, confirmation.settings.rule), BEST_RANDOM: best[RANDOM]}
@@ -240,19 +242,28 @@ def measured_arms(confirmation: Confirmation, seed: int) -> dict[str, Policy]:
 def train_missing(confirmation: Confirmation, stage: str, wanted: Iterable[Training], *, multiple: float = 1.0) -> None:
     """Train what is not stored yet, at a multiple of the learning rate, in jobs of the sweep's width; store each."""
     left = [one for one in wanted if (stage, one[0], one[2]) not in confirmation.trainings]
-    width = confirmation.spec.driver.cohort
-    for first in range(0, len(left), width):
-        _run(confirmation, stage, left[first : first + width], confirmation.executors(stage, multiple))
-
-
-def _run(confirmation: Confirmation, stage: str, part: Sequence[Training], executor: Executor) -> None:
-    epochs = confirmation.spec.train.epochs
-    members = tuple(Member(str(slot), policy, seed) for slot, (_, policy, seed) in enumerate(part))
+    if not left:
+        return
+    executor = confirmation.executors(stage, multiple)
+    width = min(confirmation.spec.driver.cohort, math.ceil(len(left) / executor.places))
+    parts = [left[first : first + width] for first in range(0, len(left), width)]
     clock = executor.now()
-    results = executor.run(Job(members, 0, epochs, hits=True), confirmation.on_epoch)
+    for number, results in trained(executor, [_job(confirmation, part) for part in parts], confirmation.on_epoch):
+        since, clock = clock, executor.now()
+        _keep(confirmation, stage, parts[number], results, seconds=clock - since)
+
+
+def _job(confirmation: Confirmation, part: Sequence[Training]) -> Job:
+    members = tuple(Member(str(slot), policy, seed) for slot, (_, policy, seed) in enumerate(part))
+    return Job(members, 0, confirmation.spec.train.epochs, hits=True)
+
+
+def _keep(
+    confirmation: Confirmation, stage: str, part: Sequence[Training], results: Sequence[Result], *, seconds: float
+) -> None:
     weight = confirmation.spec.objective.weight
     found = [_confirmed(stage, one, result, weight) for one, result in zip(part, results, strict=True)]
-    add_confirmed(confirmation.writer, confirmation.record.id, found, [], seconds=executor.now() - clock)
+    add_confirmed(confirmation.writer, confirmation.record.id, found, [], seconds=seconds)
     confirmation.trainings |= {(one.stage, one.arm, one.seed): one for one in found}
 
 

@@ -1,17 +1,19 @@
 """The driver: asks, trains, judges, stores, tells, until the total is reached.
 
-    controls train first, then, as long as there is anything to do:
-        whoever is due trains up to the next rung, in jobs of a cohort each
-        a job's results: (1) committed to our store with what the mirror shall show,
-                         (2) told to Optuna, (3) sent to MLflow by the mirror's own thread
-        if so many trials may go on from a rung as a batch leaves there, they do
-        else a batch is asked: batch -> policies -> members in the store
-        else those go on that may
+    as long as there is anything to do:
+        while fewer jobs are under way than may be, the next one is submitted; who is to train next:
+            controls first, and until they are scored nobody else
+            else whoever is due up to the next rung, in jobs of a cohort each
+            else, if so many trials may go on from a rung as a batch leaves there, they do
+            else a batch is asked: batch -> policies -> members in the store
+            else, when nothing is under way, those go on that may
+        a job ends; its results: (1) committed to our store with what the mirror shall show,
+                                 (2) told to Optuna, (3) sent to MLflow by the mirror's own thread
     who still waits at a rung is stopped
 
-A start replays what the last driver left undone between (1) and (2); members without a result run again with their
-stored parameters; nothing is asked twice. What is decided depends on what is stored alone, so that a sweep that was
-killed and continued is the sweep that was not.
+A start replays what the last driver left undone between (1) and (2); jobs that were under way run again as they were;
+nothing is asked twice. What is decided depends on what is stored and on the jobs under way alone, so that a sweep that
+was killed and continued is the sweep that was not: with one job at a time, or with `driver.ordered`.
 """
 
 from __future__ import annotations
@@ -25,13 +27,24 @@ from noise_search.policy import Policy, policy_to_list
 from noise_search.search.asking import random_policies
 from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
 from noise_search.search.checkpoint_files import forget_checkpoints, forget_unfinished
+from noise_search.search.failing import after_failure
+from noise_search.search.left_behind import plan_left_behind
 from noise_search.search.mirroring import member_entries
 from noise_search.search.opening import OpenSweep, unmirrored
 from noise_search.search.outcomes import Reference, refuse_diverged
 from noise_search.search.space import Stored, constant_policies, policy_of
 from noise_search.search.stopping import Verdict, judge, rung_epochs
 from noise_search.search.telling import show_waiting, tell_finished
-from noise_search.search.working import Work, end, out_of_time, work_on
+from noise_search.search.working import (
+    Work,
+    apply,
+    end,
+    out_of_time,
+    plan,
+    receive,
+    submit_planned,
+    take_up,
+)
 from noise_search.store import FINAL_STATES, NewMember, OutboxEntry, Store
 
 STOP_POLL_SECONDS = 1.0
@@ -105,13 +118,46 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
         opened, board, reference, Watched(reporter, opened.store, opened.sweep.id).advance, on_job, spec.driver.cohort
     )
     _bring_up_to_date(work)
+    plan_left_behind(work)
     reporter.begin(*_amount(work))
-    while seats := _next(work):
-        work_on(work, seats)
-        show_waiting(opened, seats)
-        forget_checkpoints(work, seats)
+    _keep_busy(work)
+    while work.under_way:
+        _take_in(work)
+        _keep_busy(work)
     if not out_of_time(opened):
         _stop_the_rest(work)
+
+
+def _keep_busy(work: Work) -> None:
+    """Submit jobs until so many are under way as may be, or nothing can be done before one of them ends.
+
+    Everything is compared with the control without noise: as long as it trains, nothing else does.
+    """
+    while len(work.under_way) < work.window and not work.board.control().busy and not out_of_time(work.opened):
+        if work.planned:
+            submit_planned(work)
+        elif seats := _next(work) if work.is_in_order else []:
+            plan(work, seats)
+            forget_checkpoints(work, [seat for seat in seats if seat.reached])
+        else:
+            return
+
+
+def _take_in(work: Work) -> None:
+    """Wait for a job to end, and apply what came of it."""
+    finished = receive(work)
+    own = take_up(work, finished.ticket)
+    if finished.results is None:
+        assert finished.error is not None
+        after_failure(work, own, finished.error)
+    else:
+        apply(work, own, finished.results)
+        forget_checkpoints(work, own.group.seats)
+    if work.split and own.turn not in {
+        *(one.turn for one in work.under_way.values()),
+        *(group.turn for group in work.planned),
+    }:
+        work.split.discard(own.turn)
 
 
 def refuse_to_go_on(store: Store, sweep_id: int) -> None:
@@ -180,11 +226,11 @@ def _amount(work: Work) -> tuple[int, int]:
 
 
 def _next(work: Work) -> list[Seat]:
-    """Members to train next; empty at the end."""
+    """Members to train next; empty at the end, and where that depends on jobs under way."""
     opened, board = work.opened, work.board
     refuse_to_go_on(opened.store, opened.sweep.id)
     refuse_diverged(opened.spec, board.control())
-    if out_of_time(opened):
+    if any(seat.busy for seat in board.controls()):
         return []
     if _is_cut_short(work):
         _ask(work)
@@ -196,7 +242,7 @@ def _next(work: Work) -> list[Seat]:
     if len(opened.study) < opened.spec.budget.trials:
         _ask(work)
         return board.due()
-    return _promote(work, at_least=1)
+    return [] if work.under_way else _promote(work, at_least=1)
 
 
 def _promote(work: Work, *, at_least: int | None = None) -> list[Seat]:

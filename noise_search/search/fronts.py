@@ -42,6 +42,11 @@ class FrontRow:
     state: str = "complete"
     reason: str | None = None
 
+    @property
+    def name(self) -> str:
+        """As people see it: `trial 3`, or `control constant_1`."""
+        return f"trial {self.trial}" if self.control is None else f"control {self.control}"
+
 
 def complete_rows(store: Store, sweep_id: int) -> list[FrontRow]:
     """Every complete trial and control, controls first, then trials by number; scores are means over seeds."""

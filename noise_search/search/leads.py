@@ -38,6 +38,22 @@ class Lead:
     samples: int
 
 
+def lead_text(found: Lead) -> str | None:
+    """What to know of a lead; None where it is larger than what chance makes.
+
+    >>> lead_text(Lead("constant_5", 0.833, 0.003, 0.03, 360))
+    'control constant_5 scores 0.833, 0.003 less: this lead says nothing'
+    >>> lead_text(Lead("constant_5", 0.833, -0.1, 0.03, 360))
+    'control constant_5 scores 0.833, 0.100 more: no trial beats it'
+    """
+    if found.by >= found.error:
+        return None
+    how_much = f"{abs(found.by):.3f} {'less' if found.by > 0 else 'more'}" if round(found.by, 3) else "as much"
+    by_chance = "this lead says nothing" if found.by > 0 else "a difference that says nothing"
+    judged = "no trial beats it" if found.by <= -found.error else by_chance
+    return f"control {found.control} scores {found.score:.3f}, {how_much}: {judged}"
+
+
 def lead(store: Store, sweep: SweepRecord, rows: Sequence[FrontRow]) -> Lead | None:
     """Lead of a sweep so far; None before a trial and a control are complete.
 

@@ -12,10 +12,10 @@ from statistics import fmean
 from typing import cast
 
 from noise_search.policy import Policy, policy_from_list
-from noise_search.search.confirming import CHOOSE, Confirmation, stage_seeds, train_missing
+from noise_search.search.confirming import Confirmation, stage_seeds, train_missing
 from noise_search.search.evidence import NO_NOISE, WINNER, Yard, item_scores
 from noise_search.statistics import PairedDifference, paired_difference
-from noise_search.store import ConfirmationRecord, Confirmed
+from noise_search.store import CHOOSE, ConfirmationRecord, Confirmed
 
 MULTIPLES = (0.5, 1.0, 2.0)  # of the sweep's learning rate
 _MARK = ", lr x"

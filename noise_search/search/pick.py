@@ -1,4 +1,4 @@
-"""Rules that pick one trial: from the front by its two accuracies, or any complete one by its number."""
+"""Rules that pick one trial: from the front by its two accuracies, or any complete trial or control by its name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from noise_search.errors import CallerError, expected_one_of
+from noise_search.search.board import NO_NOISE_CONTROL
 from noise_search.search.fronts import FrontRow, complete_rows, front_rows
 from noise_search.store import Store
 
-RULES = ("best", "knee", "min-clean=X", "max-drop=X", "weight=W", "trial=N")
+RULES = ("best", "knee", "min-clean=X", "max-drop=X", "weight=W", "trial=N", "control=NAME")
 _SHOWN = 12  # numbers of trials in a message
 _BOUNDED = ("min-clean", "max-drop", "weight", "trial")
 Front = Sequence[FrontRow]
@@ -21,6 +22,7 @@ class Rule:
 
     name: str
     bound: float = 0.0
+    control: str = ""
 
     @property
     def text(self) -> str:
@@ -29,6 +31,8 @@ class Rule:
         >>> [rule_named(text).text for text in ("best", "min-clean=.90", "weight=1.0", "trial=07")]
         ['best', 'min-clean=0.9', 'weight=1', 'trial=7']
         """
+        if self.control:
+            return f"{self.name}={self.control}"
         return f"{self.name}={repr(self.bound).removesuffix('.0')}" if self.name in _BOUNDED else self.name
 
 
@@ -44,33 +48,38 @@ def rule_named(rule: str) -> Rule:
     name, _, bound = rule.partition("=")
     if rule in RULES and not bound:
         return Rule(rule)
+    if name == "control" and bound:
+        return Rule(name, control=bound)
     if name in _BOUNDED and bound:
         return Rule(name, _number(bound) if name == "trial" else _share(name, bound))
     raise CallerError(expected_one_of("pick rule", RULES, rule))
 
 
 def pick_row(rows: Sequence[FrontRow], rule: str) -> FrontRow:
-    """Row that `rule` picks: `trial=N` among complete trials, any other among those on the front.
+    """Row that `rule` picks: `trial=N` and `control=NAME` among complete ones, any other among trials on the front.
 
     Args:
-        rows: As `fronts.complete_rows` or `fronts.front_rows` give them; controls are passed over.
+        rows: As `fronts.complete_rows` or `fronts.front_rows` give them.
         rule: `best`: highest score. `knee`: farthest beyond the line between the ends of the front, both axes
             scaled to it. `min-clean=X`: most robust with clean, accuracy above chance, of at least X. `max-drop=X`:
             highest score with clean minus robust of at most X. `weight=W`: highest W clean + (1 - W) robust.
-            `trial=N`: that one.
+            `trial=N`, `control=NAME`: that one.
 
     Raises:
-        CallerError: For an unknown rule, an empty front, a bound that no trial meets, or a trial that is not complete.
+        CallerError: For an unknown rule, an empty front, a bound that no trial meets, a trial or control that is not
+            complete, or the control without noise, which there is nothing to take of.
     """
     read = rule_named(rule)
+    if read.name == "control":
+        return _control(rows, read.control)
     trials = [row for row in rows if row.control is None]
     if read.name == "trial":
         return _trial(trials, int(read.bound))
     front = [row for row in trials if row.on_front]
     if not front:
         raise CallerError(
-            "pick: expected a front with at least one complete trial, got none; run the sweep first, or with other "
-            "limits than its objective.clean_drop and objective.family_drop if every trial is over them"
+            "pick: expected a front with at least one complete trial, got none; run or continue "
+            "the sweep, or one with other objective.clean_drop and objective.family_drop where every trial is over them"
         )
     return _CHOOSE[read.name](front, read.bound)
 
@@ -84,12 +93,14 @@ def by_trial(picks: Mapping[str, FrontRow], *, joined: str = " and ") -> dict[st
 
 
 def contenders(store: Store, sweep_id: int, rule: str) -> list[FrontRow]:
-    """Rows among whose front a confirmation by `rule` finds its winner: of `trial=N` it alone, as if on the front.
+    """Rows among whose front a confirmation by `rule` finds its winner.
+
+    Of `trial=N` or `control=NAME` it is that one alone, as if on the front.
 
     Raises:
-        CallerError: For a trial that is not complete.
+        CallerError: For a trial or control that is not complete.
     """
-    if rule_named(rule).name != "trial":
+    if rule_named(rule).name not in ("trial", "control"):
         return front_rows(store, sweep_id)
     return [replace(pick_row(complete_rows(store, sweep_id), rule), on_front=True)]
 
@@ -118,6 +129,15 @@ def _trial(trials: Sequence[FrontRow], number: int) -> FrontRow:
         there = ", ".join([*complete[:_SHOWN], *more]) or "none yet"
         raise CallerError(f"pick rule trial: expected a complete trial, got {number}; complete are {there}")
     return found
+
+
+def _control(rows: Sequence[FrontRow], name: str) -> FrontRow:
+    found = {row.control: row for row in rows if row.control is not None and row.state == "complete"}
+    found.pop(NO_NOISE_CONTROL, None)
+    if name not in found:
+        why = "; that is training without any noise, of which there is no card" if name == NO_NOISE_CONTROL else ""
+        raise CallerError(expected_one_of("pick rule control", [str(one) for one in found], name) + why)
+    return found[name]
 
 
 def _best(front: Front, _: float) -> FrontRow:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from noise_search.search.confirmed import finished_confirmations, winner_of
+from noise_search.search.confirmed import chosen_by, finished_confirmations
+from noise_search.search.evidence import WINNER
 from noise_search.search.fronts import FrontRow, complete_rows
 from noise_search.search.pick import pick_row, rule_named
 from noise_search.store import ConfirmationRecord, Store, SweepRecord
@@ -40,11 +41,11 @@ def picked(store: Store, sweep: SweepRecord, rule: str | None) -> Picked:
     """
     finished, rows = finished_confirmations(store, sweep.id), complete_rows(store, sweep.id)
     if latest := _latest(finished, rule):
-        row = next(row for row in rows if row.trial == winner_of(latest))
+        row = next(row for row in rows if row.name == chosen_by(latest)[WINNER])
         return Picked(row, str(latest.settings["rule"]), latest)
     chosen = rule or "best"
     row = pick_row(rows, chosen)
-    won = [one for one in finished if winner_of(one) == row.trial]
+    won = [one for one in finished if chosen_by(one)[WINNER] == row.name]
     return Picked(row, chosen, won[-1] if won else None)
 
 
@@ -61,10 +62,12 @@ def trials_then(found: Picked) -> int | None:
 
 
 def notes(found: Picked) -> tuple[str, ...]:
-    """What to know of a trial that no rule about the front would pick."""
+    """What to know of a trial or control that no rule about the front would pick."""
     row = found.row
     if row.over_constraint:
-        return (f"trial {row.trial} is over a limit of the objective: {row.over_constraint}",)
+        return (f"{row.name} is over a limit of the objective: {row.over_constraint}",)
+    if row.control is not None:
+        return (f"{row.name} is no trial of the search: it was there to compare trials with",)
     if not row.on_front:
         return (f"trial {row.trial} is not on the front: another is as good or better in both clean and robust",)
     return ()

@@ -29,6 +29,11 @@ def is_out_of_time(sweep: SweepRecord) -> bool:
     return minutes is not None and sweep.seconds >= 60 * minutes
 
 
+def shown(sweep: SweepRecord, state: str) -> str:
+    """State as it is shown: a sweep that nothing more is left for is out of time, also where Ctrl-C ended its run."""
+    return "out_of_time" if state == "interrupted" and is_out_of_time(sweep) else state
+
+
 def left(store: Store, sweep: SweepRecord) -> tuple[int, int]:
     """Trials that are to train on, and those that are not asked yet."""
     members = [member for member in store.members(sweep.id) if member.number is not None]

@@ -69,11 +69,11 @@ def model_entry(spec: SweepSpec, sweep: SweepRecord, card: CardRecord, folder: P
     message = ModelRegistered(
         sweep=sweep.name,
         experiment=spec.tracking.experiment,
-        member=f"trial {card.trial}",
+        member=card.name,
         model=sweep.name,
         version=card.version,
         tags={
-            "noise_search.trial": str(card.trial),
+            **({} if card.trial is None else {"noise_search.trial": str(card.trial)}),
             "noise_search.rule": card.rule,
             "noise_search.kind": card.kind,
             "noise_search.card": card.digest,
@@ -91,7 +91,7 @@ def _readme(card: CardRecord, spec: SweepSpec, statistics: InputStatistics) -> s
     made += "" if target is None else f", target={target!r}"
     made += "" if model.normalise else ", normalise=False"
     names = ["InputStatistics", *([] if target else [type(model.parameters).__name__]), "build_model"]
-    return f"""# Trial {card.trial} of {spec.name}, version {card.version}
+    return f"""# {card.name.capitalize()} of {spec.name}, version {card.version}
 
 `{WEIGHTS}` is {model.name}, trained on {spec.data.name} for {spec.train.epochs} epochs with seed {spec.seed}
 and the noise of `{CARD}`, picked by {card.rule}; the card's numbers are {card.kind}.

@@ -1,35 +1,29 @@
-"""Work on due members: jobs, what becomes of their results, and jobs that fail.
+"""Work on due members: jobs, what becomes of their results, and what need not be trained.
 
-A job that fails is split in two, and its halves again, until the culprit is alone: only failing alone uses up its
-attempts. Where memory ran out, later jobs have half the slots of the one that failed, unless it ran out for a trial
-alone, too: then it was that trial, and the others keep their width.
+Several jobs may be under way. Each belongs to a turn: the turns count up in the order in which jobs were planned, and
+what a failed job is split into takes its turn. Results are applied as they come, or, with `driver.ordered`, by turn:
+what is decided then depends on nothing but the jobs under way at a time, whoever trains them and however long it takes.
 """
 
 from __future__ import annotations
 
-import logging
-import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
 
-import torch
-
+from noise_search.execute import Finished
 from noise_search.search.board import NO_NOISE_CONTROL, Board, Seat
 from noise_search.search.mirroring import member_entries
 from noise_search.search.opening import OpenSweep
 from noise_search.search.outcomes import Reference, first_rows, settled, taken_from_control, with_comparisons
 from noise_search.search.results import Row
-from noise_search.search.telling import tell_finished
+from noise_search.search.telling import show_waiting, tell_finished
 from noise_search.seeds import seeds_of
 from noise_search.spec import SweepSpec
 from noise_search.store import FINAL_STATES, NewResult, OutboxEntry, ResultRecord
 from noise_search.training import Job, Member, Result
 
-_log = logging.getLogger(__name__)
-_SHOWN_ERROR = 300  # characters
-_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
 OnEpoch = Callable[[int], None]
 
 
@@ -37,26 +31,44 @@ class LostResultError(RuntimeError):
     """A job ended without the result of each of its slots."""
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Members that stand at the same epoch and shall train to the same, together as far as there are slots.
+
+    Args:
+        seats: In slot order.
+        from_epoch, to_epoch: What they train.
+        turn: Of the job that they are left of; None before they are submitted.
+    """
+
+    seats: tuple[Seat, ...]
+    from_epoch: int
+    to_epoch: int
+    turn: int | None = None
+
+
 @dataclass(slots=True)
-class _Telling:
-    """Tells of a job's finished member-epochs, and counts them; where that fails, no trial is to blame."""
+class UnderWay:
+    """A job that is submitted.
 
-    on_epoch: OnEpoch
+    Args:
+        group, turn: Who trains, and when it counts.
+        job_id, job: As what in the store, and for the executor.
+        left: Parts that are to be trained yet: a member with more seeds than there are slots trains in several.
+        started, clock: When, by the calendar and by the executor's clock.
+        results: Of the parts that are trained.
+        epochs: Member-epochs that were told of.
+    """
+
+    group: Group
+    turn: int
+    job_id: int
+    job: Job
+    left: list[Job]
+    started: datetime
+    clock: float
+    results: list[Result] = field(default_factory=list)
     epochs: int = 0
-    error: Exception | None = None
-
-    def __call__(self, epochs: int) -> None:
-        self.epochs += epochs
-        try:
-            self.on_epoch(epochs)
-        except Exception as error:
-            self.error = error
-            raise
-
-    def raise_its_own(self) -> None:
-        """Raise what came from telling, if that is what ended the job."""
-        if self.error is not None:
-            raise self.error
 
 
 @dataclass(slots=True)
@@ -69,7 +81,13 @@ class Work:
         on_epoch: Told of finished member-epochs.
         on_job: Called after every job whose results are stored.
         width: Slots of a job, at most.
-        seeds: That every member is trained with.
+        planned: Groups that are to be submitted next.
+        under_way: Jobs by ticket.
+        ended: Jobs that have ended before it was their turn.
+        turn: The last that was given.
+        split: Turns of which a job has failed, and which are not through yet.
+        narrowed: Turn -> slots of a job before memory ran out in it.
+        counted: Until when seconds are counted, by the executor's clock: those of jobs side by side count once.
     """
 
     opened: OpenSweep
@@ -78,10 +96,32 @@ class Work:
     on_epoch: OnEpoch
     on_job: Callable[[], None]
     width: int
+    planned: deque[Group] = field(default_factory=deque)
+    under_way: dict[int, UnderWay] = field(default_factory=dict)
+    ended: dict[int, Finished] = field(default_factory=dict)
+    turn: int = 0
+    split: set[int] = field(default_factory=set)
+    narrowed: dict[int, int] = field(default_factory=dict)
+    counted: float = float("-inf")
     seeds: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.seeds = training_seeds(self.opened.spec)
+
+    @property
+    def window(self) -> int:
+        """Jobs that may be under way at the same time."""
+        return self.opened.spec.driver.window or self.opened.executor.places
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether new work may be planned: where the order counts, not while a turn is applied in part."""
+        return not (self.opened.spec.driver.ordered and self.split)
+
+    def has_left(self, turn: int) -> bool:
+        """Whether anything of a turn is under way or planned."""
+        of_jobs = any(one.turn == turn for one in self.under_way.values())
+        return of_jobs or any(group.turn == turn for group in self.planned)
 
 
 def training_seeds(spec: SweepSpec) -> tuple[int, ...]:
@@ -95,76 +135,131 @@ def out_of_time(opened: OpenSweep) -> bool:
     return minutes is not None and opened.store.sweep(opened.sweep.name).seconds >= 60 * minutes
 
 
-def work_on(work: Work, seats: Sequence[Seat]) -> None:
-    """Bring members one rung further, as long as there is time: those that stand at the same one together."""
+def plan(work: Work, seats: Sequence[Seat]) -> None:
+    """Let members train one rung further, those that stand at the same one together, unless they need not train."""
     for epoch in dict.fromkeys(seat.reached for seat in seats):
         group = [seat for seat in seats if seat.reached == epoch]
         to_epoch = work.board.after(epoch)
         silent = [seat for seat in group if _may_share(work, seat, to_epoch)]
         if silent:
             _take_from_control(work, silent, to_epoch)
-        _run_all(work, [seat for seat in group if seat not in silent], epoch, to_epoch)
+        if training := tuple(seat for seat in group if seat not in silent):
+            work.planned.append(Group(training, epoch, to_epoch))
 
 
-def _run_all(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
-    left = list(seats)
-    while left and not out_of_time(work.opened):
-        width = max(1, work.width // len(work.seeds))
-        _run(work, left[:width], from_epoch, to_epoch)
-        left = left[width:]
+def submit_planned(work: Work) -> None:
+    """Submit the next job: of the group that is first in line, whom there are slots for."""
+    group = work.planned.popleft()
+    width = max(1, work.width // len(work.seeds))
+    if rest := group.seats[width:]:
+        work.planned.appendleft(replace(group, seats=rest))
+        group = replace(group, seats=group.seats[:width])
+    turn = _turn(work, group)
+    ids = [seat.id for seat in group.seats]
+    opened, job = work.opened, _job(work, group)
+    job_id = opened.writer.start_job(ids, from_epoch=group.from_epoch, to_epoch=group.to_epoch, seeds=work.seeds)
+    slots = range(0, len(job.members), work.width)
+    first, *left = (replace(job, members=job.members[start : start + work.width]) for start in slots)
+    work.under_way[job_id] = UnderWay(group, turn, job_id, job, left, datetime.now(UTC), opened.executor.now())
+    for seat in group.seats:
+        seat.busy = True
+    opened.executor.submit(job_id, first)
 
 
-def _run(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
-    """Train, store and tell one job; its halves where it fails."""
-    opened = work.opened
-    ids = [seat.id for seat in seats]
-    job_id = opened.writer.start_job(ids, from_epoch=from_epoch, to_epoch=to_epoch, seeds=work.seeds)
-    started, clock, telling = datetime.now(UTC), opened.executor.now(), _Telling(work.on_epoch)
+def _turn(work: Work, group: Group) -> int:
+    if group.turn is not None:
+        return group.turn
+    work.turn += 1
+    return work.turn
+
+
+def receive(work: Work) -> Finished:
+    """Wait for a job to end whose results are to be applied next: the first that does, or the one whose turn it is."""
+    while True:
+        if work.opened.spec.driver.ordered:
+            first = min(work.under_way.values(), key=lambda one: (one.turn, one.job_id)).job_id
+            if first in work.ended:
+                return work.ended.pop(first)
+        finished = work.opened.executor.next(_telling(work))
+        if finished.ticket not in work.under_way or finished.ticket in work.ended:
+            continue  # of an earlier job
+        if (whole := _whole(work, finished)) is None:
+            continue
+        if not work.opened.spec.driver.ordered:
+            return whole
+        work.ended[whole.ticket] = whole
+
+
+def _telling(work: Work) -> Callable[[int, int], None]:
+    def on_epoch(ticket: int, epochs: int) -> None:
+        if ticket in work.under_way:
+            work.under_way[ticket].epochs += epochs
+        work.on_epoch(epochs)
+
+    return on_epoch
+
+
+def _whole(work: Work, finished: Finished) -> Finished | None:
+    """A job with the results of all its parts; None while there are more to train."""
+    own = work.under_way[finished.ticket]
+    if finished.results is None:
+        return finished
+    own.results += finished.results
+    if own.left:
+        work.opened.executor.submit(own.job_id, own.left.pop(0))
+        return None
     try:
-        results = _train(work, _job(work, seats, from_epoch, to_epoch), telling)
-    except Exception as error:
-        telling.raise_its_own()
-        width, alone = work.width, _out_of_memory_alone(seats)
-        _after_failure(work, seats, job_id, error, telling.epochs, opened.executor.now() - clock)
-        work.on_epoch(-telling.epochs)  # they are to be trained again
-        _run_halves(work, seats, from_epoch, to_epoch)
-        if _out_of_memory_alone(seats) > alone:
-            work.width = width
-            _log.warning("memory ran out for a trial alone, too: jobs have %d slots again", width)
-        return
+        return replace(finished, results=_one_a_slot(own.job, own.results))
+    except LostResultError as error:
+        return Finished(finished.ticket, None, error)
+
+
+def apply(work: Work, own: UnderWay, results: Sequence[Result]) -> None:
+    """Store what a job has found, and let everybody know."""
+    opened, seats = work.opened, own.group.seats
     going_on = [seat.id for seat in seats if seat.reached]
     earlier = opened.store.results(opened.sweep.id, member_ids=going_on) if going_on else []
     rows = _settle(work, seats, results, earlier)
+    epochs = own.group.to_epoch - own.group.from_epoch
     opened.writer.finish_job(
-        job_id,
+        own.job_id,
         rows,
-        _entries(work, _outcomes(rows), [*earlier, *rows], started),
-        epochs_trained=(to_epoch - from_epoch) * len(results) + sum(result.retrained for result in results),
+        _entries(work, _outcomes(rows), [*earlier, *rows], own.started),
+        epochs_trained=epochs * len(results) + sum(result.retrained for result in results),
         samples_scored=_samples_scored(opened, results),
-        seconds=opened.executor.now() - clock,
+        seconds=seconds_of(work, own),
     )
     _note(work, seats, rows)
+    show_waiting(opened, seats)
 
 
-def _train(work: Work, job: Job, telling: _Telling) -> list[Result]:
-    """Results of a job in slot order; of a member with more seeds than there are slots in several turns."""
-    slots = range(0, len(job.members), work.width)
-    parts = [replace(job, members=job.members[first : first + work.width]) for first in slots]
-    return _one_a_slot(job, [result for part in parts for result in work.opened.executor.run(part, telling)])
+def take_up(work: Work, ticket: int) -> UnderWay:
+    """Take a job from those under way."""
+    own = work.under_way.pop(ticket)
+    for seat in own.group.seats:
+        seat.busy = False
+    return own
 
 
-def _job(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> Job:
+def seconds_of(work: Work, own: UnderWay) -> float:
+    """Seconds of a job that were not counted with another's, up to now."""
+    now = work.opened.executor.now()
+    since, work.counted = max(own.clock, work.counted), now
+    return max(0.0, now - since)
+
+
+def _job(work: Work, group: Group) -> Job:
     members = tuple(
-        Member(str(seat.id), seat.policy, seed, seat.checkpoints.get(from_epoch, {}).get(seed))
-        for seat in seats
+        Member(str(seat.id), seat.policy, seed, seat.checkpoints.get(group.from_epoch, {}).get(seed))
+        for seat in group.seats
         for seed in work.seeds
     )
     return Job(
         members,
-        from_epoch,
-        to_epoch,
+        group.from_epoch,
+        group.to_epoch,
         str(work.opened.checkpoint_folder),
-        keep=to_epoch < work.board.rungs[-1],
+        keep=group.to_epoch < work.board.rungs[-1],
         averaged=work.opened.spec.stopping.average,
     )
 
@@ -245,68 +340,7 @@ def _note(work: Work, seats: Sequence[Seat], rows: Sequence[NewResult]) -> None:
     work.on_job()
 
 
-# --- jobs that fail ---
-
-
-def _after_failure(
-    work: Work, seats: Sequence[Seat], job_id: int, error: Exception, epochs: int, seconds: float
-) -> None:
-    """Store that a job has failed, and what it cost; who was alone in it is to blame."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_ERROR]
-    kind, slots = _kind(error), min(len(seats) * len(work.seeds), work.width)
-    can_be_split = len(seats) > 1 or (kind == "memory" and slots > 1)
-    alone = None if can_be_split else seats[0]
-    work.opened.writer.fail_job(
-        job_id,
-        reason,
-        kind=kind,
-        blamed=None if alone is None else alone.id,
-        epochs_trained=epochs,
-        seconds=seconds,
-    )
-    if kind == "memory" and slots > 1:
-        work.width = math.ceil(slots / 2)
-        _log.warning("memory ran out: jobs have %d slots from now on", work.width)
-    if alone is None:
-        _log.warning("a job of %d slots failed and is split: %s", len(seats) * len(work.seeds), reason)
-    else:
-        _blame(work, alone, kind, reason, error)
-
-
-def _blame(work: Work, alone: Seat, kind: str, reason: str, error: Exception) -> None:
-    """Count a failure of a member alone, and give it up after too many."""
-    alone.attempts[kind] = alone.attempts.get(kind, 0) + 1
-    given_up = alone.attempts[kind] > getattr(work.opened.spec.driver.retries, kind)
-    if given_up and alone.control == NO_NOISE_CONTROL:
-        raise error  # nothing can be compared without it
-    if given_up:
-        _log.warning("%s failed: %s", alone.name, reason)
-        end(work, {alone.id: reason}, "failed")
-    else:
-        _log.warning("%s failed and is tried again: %s", alone.name, reason)
-
-
-def _run_halves(work: Work, seats: Sequence[Seat], from_epoch: int, to_epoch: int) -> None:
-    if len(seats) == 1:
-        if seats[0].state == "waiting" and not out_of_time(work.opened):
-            _run(work, seats, from_epoch, to_epoch)
-        return
-    middle = len(seats) // 2
-    for half in (seats[:middle], seats[middle:]):
-        _run_all(work, half, from_epoch, to_epoch)
-
-
-def _out_of_memory_alone(seats: Sequence[Seat]) -> int:
-    """How often memory has run out for one of them with nothing else in its job."""
-    return sum(seat.attempts.get("memory", 0) for seat in seats)
-
-
-def _kind(error: Exception) -> Literal["error", "memory", "lost"]:
-    # On a CPU torch has no class of its own for it.
-    says_so = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
-    if says_so or isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "memory"
-    return "lost" if isinstance(error, LostResultError) else "error"
+# --- those that come to their end without a job ---
 
 
 def end(work: Work, reasons: Mapping[int, str], state: str) -> None:
@@ -349,6 +383,7 @@ def _take_from_control(work: Work, seats: Sequence[Seat], to_epoch: int) -> None
     rows = [row for seat in seats for row in taken_from_control(spec, work.reference.rows(to_epoch), seat)]
     work.opened.writer.add_results(rows, [])
     work.board.store_results(rows)
+    show_waiting(work.opened, seats)
     work.on_epoch(epochs * len(rows))
 
 

@@ -4,6 +4,7 @@ from noise_search.store.confirmations import (
     add_confirmed,
     begin_confirmation,
     finish_confirmation,
+    latest_with,
     store_choice,
 )
 from noise_search.store.leases import LeaseLost
@@ -24,11 +25,13 @@ from noise_search.store.records import (
     SweepRecord,
 )
 from noise_search.store.repository import Store, create_schema, is_current, open_store
-from noise_search.store.tables import FINAL_STATES
+from noise_search.store.tables import CHOOSE, FINAL_STATES, MEASURE
 from noise_search.store.writing import REMOVED, Writer
 
 __all__ = [
+    "CHOOSE",
     "FINAL_STATES",
+    "MEASURE",
     "REMOVED",
     "CardRecord",
     "ConfirmationRecord",
@@ -52,6 +55,7 @@ __all__ = [
     "create_schema",
     "finish_confirmation",
     "is_current",
+    "latest_with",
     "locate",
     "open_store",
     "store_choice",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from sqlalchemy import Select, insert, select, update
 from sqlalchemy.orm import Session
@@ -14,15 +15,21 @@ from noise_search.store.rows import confirmation_record
 from noise_search.store.tables import ConfirmationRow, ConfirmedRow
 from noise_search.store.writing import Writer
 
+WithSettings = TypeVar("WithSettings", ConfirmationRow, ConfirmationRecord)
+
 
 def begin_confirmation(writer: Writer, settings: dict[str, object]) -> ConfirmationRecord:
     """The latest confirmation with these settings, else a new one; it runs while the writer has its lease."""
     with writer.transaction() as session:
         found = list(session.scalars(_of_sweep(writer.sweep_id)))
-        same = [row for row in found if row.settings == settings]
-        row = same[-1] if same else _new(session, writer.sweep_id, len(found) + 1, settings)
+        row = latest_with(found, settings) or _new(session, writer.sweep_id, len(found) + 1, settings)
         row.generation = writer.generation
         return confirmation_record(row)
+
+
+def latest_with(found: Sequence[WithSettings], settings: Mapping[str, object]) -> WithSettings | None:
+    """The confirmation, of all of a sweep by number, that these settings go on with; None where they begin one."""
+    return next((one for one in reversed(found) if one.settings == settings), None)
 
 
 def add_confirmed(

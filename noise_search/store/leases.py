@@ -119,7 +119,7 @@ def hold(session: Session, sweep_id: int, generation: int) -> None:
     if row.lease_generation != generation:
         raise LeaseLost(f"sweep {row.name} has been taken over by {_who(row.lease_owner or 'another process')}")
     if row.lease_owner is None:
-        raise LeaseLost(f"the lease of sweep {row.name} has been released")
+        raise LeaseLost(f"sweep {row.name} has been given back by this process")
 
 
 def extend(session: Session, sweep_id: int, lease_seconds: float) -> None:
@@ -137,8 +137,8 @@ def give_back(session: Session, sweep_id: int, generation: int) -> None:
 def _held(row: SweepRow) -> str:
     who, until = _who(row.lease_owner or ""), f"{row.lease_expires_at:%Y-%m-%d %H:%M:%S} UTC"
     return (
-        f"sweep {row.name} is being driven by {who}, whose lease lasts until {until} unless it renews it; "
-        f"wait, or stop it: noise-search stop {row.name}"
+        f"sweep {row.name} is in use by process {who}; wait for it, or end it with: noise-search stop {row.name}; "
+        f"should it have died, the sweep is free again from {until} on"
     )
 
 

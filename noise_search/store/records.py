@@ -269,8 +269,8 @@ class NewCard:
     """A card to be registered.
 
     Args:
-        rule: That picked its trial.
-        trial: Optuna's number of it.
+        rule: That picked its trial, or control.
+        trial: Optuna's number of it; None for a control, which the rule names.
         kind: Of its evidence: `searched` or `confirmed`.
         confirmation: Number of the confirmation that the evidence is from; None for searched.
         digest: SHA-256 of `content`.
@@ -279,7 +279,7 @@ class NewCard:
     """
 
     rule: str
-    trial: int
+    trial: int | None
     kind: str
     confirmation: int | None
     digest: str
@@ -295,10 +295,15 @@ class CardRecord:
     sweep_id: int
     version: int
     rule: str
-    trial: int
+    trial: int | None
     kind: str
     confirmation: int | None
     digest: str
     content: str
     versions: dict[str, str]
     created_at: datetime
+
+    @property
+    def name(self) -> str:
+        """Whose it is: `trial 3`, or `control constant_1`."""
+        return self.rule.replace("=", " ") if self.trial is None else f"trial {self.trial}"

@@ -39,6 +39,7 @@ from noise_search.store.rows import (
 )
 from noise_search.store.schema import check_schema, create_schema, is_current, optuna_storage
 from noise_search.store.tables import (
+    MEASURE,
     CardRow,
     ConfirmationRow,
     ConfirmedRow,
@@ -296,7 +297,7 @@ class Store:
         """How often test of these data was read: confirmations, of whatever sweep, that have measured on it."""
         counted = func.count(ConfirmationRow.id.distinct())
         query = select(SweepRow.identity, counted).join(ConfirmationRow).join(ConfirmedRow)
-        measured = query.where(ConfirmedRow.stage == "measure").group_by(SweepRow.id)
+        measured = query.where(ConfirmedRow.stage == MEASURE).group_by(SweepRow.id)
         with self._reading() as session:
             return sum(n for identity, n in session.execute(measured) if identity.get("data.digest") == data_digest)
 
@@ -306,17 +307,27 @@ class Store:
         with self._reading() as session:
             return [card_record(row) for row in session.scalars(query)]
 
-    def register_card(self, sweep_id: int, card: NewCard) -> CardRecord:
+    def register_card(self, sweep_id: int, card: NewCard, *, version: int | None = None) -> CardRecord:
         """Keep a card as the next version of its sweep's; one with the same content is the version that it is.
 
         No lease is needed for that: who drives a sweep writes no cards.
+
+        Args:
+            sweep_id: Of the sweep.
+            card: The card.
+            version: Of the card that it brings up to date, and whose place it takes; None: of none.
         """
+        values = asdict(card)
         of_sweep = CardRow.sweep_id == sweep_id
         with self._writing.begin() as session:
             row = session.scalar(select(CardRow).where(of_sweep, CardRow.digest == card.digest))
+            if row is None and version is not None:
+                row = session.scalars(select(CardRow).where(of_sweep, CardRow.version == version)).one_or_none()
+                for name, value in values.items() if row else ():
+                    setattr(row, name, value)
             if row is None:
-                version = (session.scalar(select(func.max(CardRow.version)).where(of_sweep)) or 0) + 1
-                row = CardRow(**asdict(card), sweep_id=sweep_id, version=version, created_at=datetime.now(UTC))
+                following = (session.scalar(select(func.max(CardRow.version)).where(of_sweep)) or 0) + 1
+                row = CardRow(**values, sweep_id=sweep_id, version=following, created_at=datetime.now(UTC))
                 session.add(row)
                 session.flush()
             return card_record(row)

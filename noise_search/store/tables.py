@@ -23,9 +23,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # Newest revision under migrations/versions; kept here so that readers need not load Alembic.
-SCHEMA = "0006"
+SCHEMA = "0007"
 VERSION_TABLE = "noise_search_version"
 FINAL_STATES = frozenset({"complete", "stopped", "infeasible", "failed"})
+CHOOSE, MEASURE = "choose", "measure"  # stages of a confirmation
 
 _NON_FINITE = "$float"
 
@@ -277,7 +278,7 @@ class ConfirmedRow(Base):
     __tablename__ = "confirmed"
     __table_args__ = (
         UniqueConstraint("confirmation_id", "stage", "arm", "seed"),
-        CheckConstraint("stage IN ('choose', 'measure')", name="stage"),
+        CheckConstraint(f"stage IN ('{CHOOSE}', '{MEASURE}')", name="stage"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -308,7 +309,7 @@ class CardRow(Base):
     sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"))
     version: Mapped[int]
     rule: Mapped[str]
-    trial: Mapped[int]
+    trial: Mapped[int | None]
     kind: Mapped[str]
     confirmation: Mapped[int | None]
     digest: Mapped[str]

@@ -274,7 +274,7 @@ class Writer:
                 return
             except OperationalError as error:
                 # The disk may be full or the database blocked for now; the lease outlasts two such tries.
-                _log.warning("lease of sweep %d not renewed, trying again: %s", self.sweep_id, error.orig)
+                _log.warning("sweep %d: the store cannot be told that it goes on: %s", self.sweep_id, error.orig)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

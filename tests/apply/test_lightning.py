@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from apply_examples import card, differing
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
 from noise_search.apply.lightning import NoiseCallback
@@ -239,3 +241,68 @@ def test_manual_optimisation_is_refused() -> None:
 
     with pytest.raises(CallerError, match="expected automatic optimisation with one optimizer, got 1 with"):
         fitted(Manual(), callback())
+
+
+# --- several processes ---
+
+RANKS, RATE = 2, 0.1
+
+
+class Watched(Module):
+    """Keeps of every step what it saw and what became of a layer: its weights, and the noise on their gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, list[Tensor]] = {name: [] for name in ("inputs", "targets", "weights", "drawn", "after")}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        inputs, targets = batch
+        self.keep(inputs=inputs, targets=targets, weights=self.layer)
+        return super().training_step(batch, batch_idx)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:  # noqa: ARG002
+        assert self.layer.grad is not None
+        self.before, self.gradient = self.layer.detach().clone(), self.layer.grad.clone()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        after = self.layer.detach()
+        self.keep(drawn=((self.before - after) / RATE - self.gradient) / self.gradient.square().mean().sqrt())
+        self.keep(after=after)
+
+    @property
+    def layer(self) -> nn.Parameter:
+        return self.net.get_parameter("1.weight")
+
+    def keep(self, **tensors: Tensor) -> None:
+        for name, value in tensors.items():
+            self.seen[name].append(value.detach().clone())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=RATE)
+
+
+def one_rank(rank: int, folder: str) -> None:
+    """Body of each of the processes, as a launcher starts them; they meet in a file and listen on loopback."""
+    os.environ |= {"LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"}
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
+    module = Watched()
+    found = fitted(module, callback(), devices=RANKS, strategy="ddp", use_distributed_sampler=False)
+    torch.save({**module.seen, "state": found}, Path(folder) / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_in_ddp_share_the_draws_for_weights_and_gradients_and_no_other(tmp_path: Path) -> None:
+    spawn(one_rank, (str(tmp_path),), nprocs=RANKS)  # type: ignore[no-untyped-call]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS))
+    for step in range(BATCHES * EPOCHS):
+        for name in ("weights", "drawn", "after"):
+            assert torch.equal(first[name][step], second[name][step]), name
+        for name in ("inputs", "targets"):
+            assert not torch.equal(first[name][step], second[name][step]), name
+        assert first["drawn"][step].std() == pytest.approx(0.3, rel=0.25)
+    assert differing(first["state"], second["state"]) == []
+    alone = Watched()
+    fitted(alone, callback())
+    for name in ("inputs", "targets", "weights"):  # of a training by itself, the first process has the draws
+        assert torch.equal(alone.seen[name][0], first[name][0]), name

@@ -55,6 +55,25 @@ def test_it_prints_every_arm_with_intervals_and_as_json_the_same(ns: Run, store:
     assert {one["arm"] for one in found["evidence"]["against"]} == found["evidence"]["means"].keys() - {"winner"}
 
 
+def test_one_that_is_finished_is_shown_at_once_without_its_cost_and_nothing_is_written(ns: Run, store: Path) -> None:
+    few = ("confirm", NAME, "--store", str(store), *FEW, "--no-lr-check")
+    _, first, _ = ns(*few)
+    before = contents(store)
+    code, out, said = ns(*few)
+    assert (code, said) == (0, [])
+    assert out == f"sweep {NAME}: confirmed before, nothing to do\n{first}"
+    assert ns(*few, "--preview")[2][-1].startswith("finished: ")
+    assert json.loads(ns(*few, "--preview", "--json")[1])["finished"]
+    assert contents(store) == before
+
+
+def test_one_that_lacks_its_check_of_learning_rates_is_not_finished(ns: Run, store: Path) -> None:
+    ns("confirm", NAME, "--store", str(store), *FEW, "--no-lr-check")
+    _, out, said = ns("confirm", NAME, "--store", str(store), *FEW)
+    assert said[0].startswith("constants: ")
+    assert "lr check:" in out
+
+
 def test_mistakes_are_named_at_once(refused: Refused, store: Path) -> None:
     mistakes = refused("confirm", NAME, "--store", str(store), "--seeds", "1", "--measure-seeds", "1")
     assert mistakes == [

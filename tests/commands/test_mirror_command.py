@@ -146,9 +146,9 @@ def test_a_server_that_is_down_for_a_whole_sweep_costs_a_warning_and_mirror_catc
         assert findings(tmp_path) == findings(finished_store())
         assert status(NAME, store=tmp_path)["mlflow_behind"] == MESSAGES
         assert cli.main(["status", "--store", str(tmp_path)]) == 0
-        assert (
-            f"MLflow lacks {MESSAGES} messages of {NAME}: noise-search mirror {NAME} sends" in capsys.readouterr().out
-        )
+        said = capsys.readouterr().out
+        assert f"MLflow lacks {MESSAGES} messages of {NAME}: " in said
+        assert f"noise-search mirror {NAME} --store {tmp_path} sends them" in said
         assert cli.main(["mirror", NAME, "--store", str(tmp_path), "--json"]) == 1
         still = {"name": NAME, "mlflow": "behind", "messages": 0, "unsent": MESSAGES, "address": mlflow_server.url}
         assert json.loads(capsys.readouterr().out) == still

@@ -18,7 +18,7 @@ from noise_search.commands import cards, confirm, pick, registered_card, rm
 from noise_search.errors import CallerError
 from noise_search.metrics import above_chance, accuracy
 from noise_search.models import build_model
-from noise_search.policy import load_card
+from noise_search.policy import load_card, policy_to_list
 from noise_search.search import sending
 from noise_search.store import locate, open_store
 from noise_search.tracking.mirror import Mirror
@@ -97,6 +97,34 @@ def test_a_confirmed_trial_is_another_card_than_the_same_trial_as_it_was_searche
     winner = outcome.evidence.means["winner"]["robust"]
     assert after.card.evidence["arms"]["winner"]["robust"]["mean"] == round(winner, 6)
     assert [(one["kind"], one["confirmation"]) for one in cards(store=plain)] == [("searched", None), ("confirmed", 1)]
+
+
+def test_more_readings_of_test_bring_a_card_up_to_date_and_make_no_other(confirmed: Path, tmp_path: Path) -> None:
+    before = pick(NAME, store=confirmed)
+    searched = pick(NAME, rule="control=constant_1", store=confirmed)
+    confirm(NAME, store=confirmed, **{**FEW, "rule": "knee", "constant_trials": 0, "lr_check": False})
+    after = pick(NAME, rule="best", output=tmp_path / "card.yaml", store=confirmed)
+    again = pick(NAME, rule="control=constant_1", store=confirmed)
+    assert [one.version for one in (before, searched, after, again)] == [1, 2, 1, 2]
+    reads = [one.card.evidence["test_reads"] for one in (before, after)]  # type: ignore[index]
+    assert reads == [1, 2]
+    assert registered_card(NAME, 1, store=confirmed) == (tmp_path / "card.yaml").read_bytes()
+
+
+def test_a_control_is_picked_as_searched_and_with_what_was_measured_once_it_is_confirmed(
+    plain: Path, tmp_path: Path
+) -> None:
+    rule = "control=constant_1"
+    first = pick(NAME, rule=rule, store=plain, output=tmp_path / "card.yaml")
+    assert (first.row.control, first.row.trial, first.confirmation) == ("constant_1", None, None)
+    loaded = load_card(tmp_path / "card.yaml")
+    assert (loaded.context["trial"], loaded.context["rule"]) == (None, rule)
+    assert policy_to_list(loaded.policy) == first.row.policy
+    few = {**FEW, "constant_trials": 0, "lr_check": False, "rule": rule}
+    assert confirm(NAME, store=plain, **few).choice["chosen"]["winner"] == "control constant_1"
+    second = pick(NAME, rule=rule, store=plain)
+    assert (second.confirmation, second.version, pick(NAME, store=plain).rule) == (1, 2, rule)
+    assert {one["trial"] for one in cards(NAME, store=plain)} == {None}
 
 
 def test_a_named_trial_races_alone_on_its_side_and_off_the_front_too(plain: Path) -> None:

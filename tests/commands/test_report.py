@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from confirm_examples import FEW, confirmed_store
 from mlflow import MlflowClient
-from sweep_examples import NAME, contents, drive, finished_store, put_tracking_database
+from sweep_examples import NAME, Quitter, contents, drive, finished_store, put_tracking_database
 
 import noise_search
-from noise_search.commands import confirm, report
+from noise_search.commands import confirm, report, status
 from noise_search.errors import CallerError
 from noise_search.search import sending
 from noise_search.search.mirroring import files_entry
@@ -41,10 +41,22 @@ def test_a_sweep_leaves_the_page_that_is_written_when_one_is_asked_for(tmp_path:
     assert (tmp_path / "page.html").read_bytes() == own.read_bytes()
 
 
-def test_a_sweep_that_is_out_of_time_leaves_the_page_that_is_written_when_one_is_asked_for(tmp_path: Path) -> None:
+class Impatient(Quitter):
+    """Reporter that interrupts, as Ctrl-C would, before anything is trained."""
+
+    def begin(self, total: int, done: int) -> None:  # noqa: ARG002  # as reporters have it
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("reporter", "ended"), [(None, "out_of_time"), (Impatient(), "interrupted")])
+def test_a_sweep_whose_time_is_used_up_leaves_the_page_that_is_written_when_one_is_asked_for_whatever_ended_it(
+    reporter: Quitter | None, ended: str, tmp_path: Path
+) -> None:
     few = ("budget.trials=2", "controls.constants=0", "controls.random=0")
     drive(tmp_path / "store", *few)
-    assert drive(tmp_path / "store", *few[1:], "budget.trials=3", "budget.minutes=1e-9").state == "out_of_time"
+    more = (*few[1:], "budget.trials=3", "budget.minutes=1e-9")
+    assert drive(tmp_path / "store", *more, reporter=reporter).state == ended
+    assert status(NAME, store=tmp_path / "store")["state"] == "out_of_time"
     written = report(NAME, output=tmp_path / "page.html", store=tmp_path / "store")
     own = tmp_path / "store" / "sweeps" / NAME / "report" / "report.html"
     assert written.numbers["state"] == "out_of_time"

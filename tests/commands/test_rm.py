@@ -120,7 +120,7 @@ def test_a_sweep_that_is_being_driven_is_refused_and_stays_whole(tmp_path: Path)
     with (
         open_store(locate(store), create=False) as opened,
         opened.take_lease(opened.sweep(NAME).id),
-        pytest.raises(CallerError, match=f"sweep {NAME} is being driven by"),
+        pytest.raises(CallerError, match=f"sweep {NAME} is in use by"),
     ):
         rm(NAME, store=store)
     assert findings(store) == findings(finished_store())

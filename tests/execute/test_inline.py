@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 from sweep_examples import spec
 
-from noise_search.execute import Executor, InlineExecutor
+from noise_search.execute import InlineExecutor
 from noise_search.policy import Policy, Term
 from noise_search.training import Job, Member, Resolved, Result, Setup, Workbench, make_workbench, run_job
 
@@ -27,7 +27,7 @@ def numbers(results: list[Result]) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("mode", ["fused", "looped"])
 def test_the_results_are_those_of_training_in_its_own_mode_in_slot_order(mode: Resolved) -> None:
-    executor: Executor = InlineExecutor(workbench(), mode, "looped")
+    executor = InlineExecutor(workbench(), mode, "looped")
     found = executor.run(JOB, lambda _: None)
     expected, _ = run_job(JOB, workbench(mode))
     assert [result.member for result in found] == ["slot 0", "slot 1", "slot 2"]

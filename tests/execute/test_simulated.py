@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 from sweep_examples import spec
 
-from noise_search.execute import Executor, InlineExecutor, RecordedExecutor, Recording
+from noise_search.execute import InlineExecutor, RecordedExecutor, Recording
 from noise_search.execute.simulated import noisy_curves
 from noise_search.policy import Policy, Term
 from noise_search.training import Job, Member, Result, Setup, make_workbench
@@ -33,7 +33,7 @@ def whole() -> list[Result]:
     return trained().run(job(0, EPOCHS), lambda _: None)
 
 
-def recorded(*, diverged_from: int | None = None) -> Executor:
+def recorded(*, diverged_from: int | None = None) -> RecordedExecutor:
     found = {
         repr(policy): Recording(result.history, result.correct, diverged_from)
         for policy, result in zip(POLICIES, whole(), strict=True)

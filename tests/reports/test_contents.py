@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import pytest
 import torch
 from confirm_examples import confirmed_store
@@ -18,6 +19,8 @@ from noise_search.commands import front, status
 from noise_search.metrics import packed
 from noise_search.policy import Policy, Term
 from noise_search.reports.contents import confirmed_gains, shape_of
+from noise_search.reports.figures import figures_of
+from noise_search.reports.page import page_of
 from noise_search.schedules import Gate, Schedule
 from noise_search.search.evidence import NO_NOISE, WINNER
 from noise_search.store import Confirmed, add_confirmed, begin_confirmation, locate, open_store
@@ -130,6 +133,32 @@ def test_what_stopping_saved_is_what_stopped_trials_had_left(tmp_path: Path) -> 
     stopped = [life for life in found.lives if life.state == "stopped"]
     assert stopped
     assert found.saved_by_stopping == sum(4 - life.reached for life in stopped) == 2 * len(stopped)
+
+
+def test_of_several_seeds_a_page_has_the_means_and_counts_every_training(tmp_path: Path) -> None:
+    halving = ("stopping=halving", "stopping.at=[0.5]", "train.epochs=4", "budget.trials=4")
+    drive(tmp_path, "budget.seeds=2", *halving, "controls.constants=0", "controls.random=0")
+    found = contents_in(tmp_path)
+    with open_store(locate(tmp_path), create=False) as store:
+        sweep = store.sweep(NAME)
+        members = {one.number: one.id for one in store.members(sweep.id)}
+        last = [row for row in store.results(sweep.id) if row.epoch == 4]
+        shared = store.epochs_shared(sweep.id)
+    own = {trial: [row for row in last if row.member_id == members[trial]] for trial in members}
+    best = found.picks["best"]
+    assert found.searched is not None
+    for kind, gains in found.searched.by_kind.items():
+        accuracies = [np.mean([row.cells[kind] for row in own[trial]], axis=0) for trial in (best.trial, None)]
+        assert gains == pytest.approx(list(accuracies[0] - accuracies[1]))
+    for row in found.rows:
+        assert len(own[row.trial]) == 2
+        assert row.robust == pytest.approx(fmean(one.scores["robust"] for one in own[row.trial]))
+    left = sum(4 - life.reached for life in found.lives)
+    assert found.saved_by_stopping == 2 * left > 0
+    assert found.cost[0].epochs == 2 * 4 * len(members) - 2 * left - shared
+    text = page_of(found, figures_of(found))
+    for said in ("means of 2 seeds", "Means of 2 seeds, optimistic", "4, each with 2 seeds"):
+        assert said in text
 
 
 def test_a_sweep_without_a_complete_trial_has_what_there_is(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from noise_search.noises import NOISES
 from noise_search.policy import Policy, Term, policy_to_list
 from noise_search.reports.contents import Gains, Part
 from noise_search.reports.figures import (
+    BLUE,
     FIGURES,
+    GREY,
     arms,
     cost,
     differences,
@@ -83,6 +85,16 @@ def test_points_stand_at_clean_and_robust_by_what_they_are() -> None:
         assert shown[name] == own != set()
     x = lines(figure)["front"]["x"]
     assert x == sorted(x)
+
+
+def test_the_confirmed_winner_is_marked_where_it_stands_as_searched() -> None:
+    found = confirmed()
+    assert found.measured is not None
+    name = found.measured.chosen[WINNER]
+    (own,) = [one for one in found.rows if f"trial {one.trial}" == name]
+    mark = lines(front(found))[f"confirmed winner: {name}"]
+    assert (mark["x"], mark["y"]) == ([own.clean], [own.robust])
+    assert not any(called.startswith("confirmed") for called in lines(front(searched())))
 
 
 def test_arms_stand_where_their_card_has_them_with_intervals_in_both_directions() -> None:
@@ -187,14 +199,21 @@ def test_survival_counts_who_came_to_each_rung_by_shape() -> None:
     }
 
 
+def test_where_all_came_to_the_first_rung_no_column_is_shown_twice() -> None:
+    figure = lines(survival(replace(nothing(), lives=(LIVES[0], LIVES[4]))))
+    assert {shape: dict(zip(bar["x"], bar["y"], strict=True)) for shape, bar in figure.items()} == {
+        "constant": {"30": 1},
+        "rising": {"30": 1},
+    }
+
+
 def test_importance_is_shown_in_percent_with_what_chance_gives() -> None:
     (bars,) = importance(replace(nothing(), importance=IMPORTANCE))["data"]  # type: ignore[index]
     assert dict(zip(bars["y"], bars["x"], strict=True)) == pytest.approx({"noise": 20, "schedule": 30, "magnitude": 50})
     assert [said.rpartition("in ")[2] for said in bars["customdata"]] == [
         f"{chance} % of shuffles" for chance in (40, 10, 5)
     ]
-    noise, schedule, magnitude = bars["marker"]["color"]
-    assert noise == schedule != magnitude  # the two that chance shows as often
+    assert list(bars["marker"]["color"]) == [GREY, GREY, BLUE]  # grey: chance shows as much
 
 
 def test_cost_has_a_bar_for_each_part_and_for_what_was_saved() -> None:

@@ -6,17 +6,23 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import plotly.io
 import pytest
 from plotly.offline import get_plotlyjs
 from report_examples import HOSTILE, LIVES, TITLES, confirmed, nothing, searched
 
 from noise_search.errors import CallerError
+from noise_search.reports import page as page_module
 from noise_search.reports.contents import Contents
 from noise_search.reports.figures import figures_of
+from noise_search.reports.html import points
 from noise_search.reports.page import page_of, write_files
+from noise_search.search.evidence import NO_NOISE, WINNER
+from noise_search.search.leads import Lead
 
 
 class Page(HTMLParser):
@@ -123,3 +129,42 @@ def test_a_folder_that_cannot_be_written_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(CallerError, match=re.escape("cannot write the report")):
         write_files(searched(), tmp_path)
+
+
+def _luminance(colour: np.ndarray) -> float:
+    """Relative luminance of red, green and blue in [0, 1]; WCAG 2.2."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def _rgb(text: str) -> np.ndarray:
+    return np.array([int(text[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_digits_can_be_read_on_every_colour_of_a_heat_map(theme: str) -> None:
+    script = (Path(page_module.__file__).parent / "page.js").read_text()
+    (line,) = re.findall(rf"^  {theme}: .*$", script, flags=re.MULTILINE)
+    colours = dict(re.findall(r'(\w+): "(#\w+)"', line))
+    stops = [_rgb(text) for text in re.findall(r"#\w{6}", line.partition("scale")[2])]
+    between = [a + share * (b - a) for a, b in pairwise(stops) for share in np.linspace(0, 1, 21)]
+    pairs = [sorted((_luminance(_rgb(colours["ink"])), _luminance(cell))) for cell in between]
+    assert min((high + 0.05) / (low + 0.05) for low, high in pairs) >= 4.5  # what WCAG asks of text
+
+
+def test_the_header_says_where_the_best_control_is_no_worse_than_the_best_trial() -> None:
+    ahead = Lead("constant_4", 0.84, -0.002, 0.03, 360)
+    words = (
+        "Control constant_4 scores 0.840, 0.002 more: a difference that says nothing; it was searched on validation."
+    )
+    assert words in page(replace(searched(), lead=ahead))[0]
+    assert "constant_4 scores" not in page(replace(searched(), lead=replace(ahead, by=0.2)))[0]
+
+
+def test_the_header_names_the_confirmed_winner_and_its_gain_over_no_noise() -> None:
+    found = confirmed()
+    assert found.measured is not None
+    header = page(found)[0].partition("<nav>")[0]
+    gain = points(found.measured.evidence.over(NO_NOISE).robust)
+    assert f"Confirmed winner: {found.measured.chosen[WINNER]}, {gain} points" in header
+    assert "Confirmed winner" not in page(searched())[0].partition("<nav>")[0]

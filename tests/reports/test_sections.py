@@ -175,3 +175,9 @@ def test_texts_from_outside_stay_text(title: str) -> None:
     html = "".join(SECTIONS[title](found, figures_of(found).keys()))
     assert "<img" not in html
     assert "</script" not in html
+
+
+def test_survival_shows_no_column_twice_where_every_trial_came_to_the_same_end() -> None:
+    lives = (LIVES[0], LIVES[4])
+    text = " ".join(said(replace(nothing(), lives=lives), "Survival").split())
+    assert "shape complete constant 1 rising 1" in text

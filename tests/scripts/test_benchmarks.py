@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -210,6 +211,41 @@ def test_what_befalls_simulated_sweeps_is_counted() -> None:
     assert faults.wrong(found, faults.WRONG) == dict.fromkeys(faults.WRONG, 0)
     assert found[0]["faults"]["killed"] > 0
     assert faults.wrong([{"lost": 2}, {"lost": True}], ["lost"]) == {"lost": 3}
+
+
+# --- confirming ---
+
+
+@pytest.mark.slow
+def test_how_often_confirmations_call_a_difference_is_counted_in_every_cell_for_every_effect(tmp_path: Path) -> None:
+    bench, output = script("bench_confirm_null"), tmp_path / "null.json"
+    code = bench.main(["--quick", "--output", str(output)])
+    found = json.loads(output.read_text())
+    assert found["quick"]
+    assert found["cells"].keys() == bench.CELLS.keys()
+    for cell in found["cells"].values():
+        counted = {name: effect["sweeps"] for name, effect in cell.items() if name != "sizes"}
+        assert counted == dict.fromkeys((*bench.EFFECTS, bench.REUSE), bench.QUICK)
+    assert (code == 0) is all(aim["met"] for aim in found["aims"].values())
+
+
+@pytest.mark.slow
+def test_the_way_from_a_sweep_to_a_card_is_walked_once_and_both_examples_are_scored_beside_what_was_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    bench, output = script("bench_evidence"), tmp_path / "evidence.json"
+    assert bench.main(["digits", "--quick", "--output", str(output)]) == 0
+    found = json.loads(output.read_text())
+    assert list(found["seconds"]) == ["sweep", "confirm", "pick", "report"]
+    means = found["confirmed"]["evidence"]["means"]["winner"]
+    for title in bench.EXAMPLES:
+        for key, one in found["examples"][title].items():
+            assert one["example"]["n"] == bench.QUICK_SEEDS
+            assert one["confirmed"]["mean"] == pytest.approx(means[key], abs=1e-4)
+    way = bench.Way(output.with_suffix(".parts"))
+    assert bench.walked(way, bench.QUICK, bench.QUICK_CONFIRM)["confirm"] == found["confirmed"]
+    assert [len(step["starts"]) for step in way.steps.values()] == [1] * 4
 
 
 # --- stopping ---

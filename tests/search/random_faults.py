@@ -2,7 +2,8 @@
 
 Drivers are killed at any moment: before or after whatever they write to the store or tell Optuna, and within jobs. Some
 are overtaken: their lease ends in the middle of a job and another driver finishes the sweep. Jobs fail, run out of
-memory, take long; their results come in disorder, twice, with those of earlier jobs, or not at all.
+memory, take long, and those side by side end in any order; results come in disorder, twice, with those of earlier jobs,
+or not at all.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from optuna.storages import BaseStorage, InMemoryStorage
 from simulations import executor, findings, simulated_spec
 
-from noise_search.execute import SimulatedExecutor
+from noise_search.execute import Finished, OneByOne, OnEpoch, SimulatedExecutor
 from noise_search.execute.simulated import noisy_curves
 from noise_search.search.asking import Study
 from noise_search.search.simulating import simulate
@@ -180,7 +181,7 @@ def _end_lease(store: Store, name: str) -> None:
         connection.execute("UPDATE sweeps SET lease_expires_at = '2000-01-01 00:00:00.000000' WHERE name = ?", (name,))
 
 
-class UnreliableExecutor:
+class UnreliableExecutor(OneByOne):
     """Executor whose jobs something befalls now and then; see `CHANCES`.
 
     Args:
@@ -199,6 +200,7 @@ class UnreliableExecutor:
         faults: Counter[str],
         overtake: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._inner, self._moments, self._rng, self._faults = inner, moments, rng, faults
         self._overtake, self._late_seconds = overtake, 0.0
         self._earlier: list[Result] = []
@@ -213,6 +215,11 @@ class UnreliableExecutor:
 
     def now(self) -> float:
         return self._inner.now() + self._late_seconds
+
+    def next(self, on_epoch: OnEpoch) -> Finished:
+        """Of jobs side by side any may end first."""
+        self._submitted.rotate(self._rng.randrange(len(self._submitted)))
+        return super().next(on_epoch)
 
     def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
         def epoch(epochs: int) -> None:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from simulations import EPOCHS, NAME, executor, findings, run, simulated_spec
+from simulations import EPOCHS, NAME, findings, run, simulated_spec
 
+from noise_search.execute import SimulatedExecutor
+from noise_search.execute.simulated import noisy_curves
 from noise_search.search.simulating import simulate
 from noise_search.store import JobRecord, locate, open_store
-from noise_search.training import Job
+from noise_search.training import Job, Result
 
 # A job takes a second an epoch by the clock of the simulation, however wide it is.
 ONE_CONTROL = ("driver.cohort=1", "controls.constants=0", "controls.random=0")
@@ -65,23 +68,22 @@ def test_a_batch_whose_asking_was_cut_short_is_asked_to_its_end_only_while_there
 
 def test_a_trial_that_fails_alone_is_not_tried_again_when_the_time_is_used_up(tmp_path: Path) -> None:
     spec = simulated_spec(*ONE_CONTROL, _minutes(12), "driver.retries.error=5")
-    inner = executor(spec)
 
-    class LateFailure:
+    class LateFailure(SimulatedExecutor):
         """Trains a whole job and then fails, but for the first."""
 
-        validation_samples, steps_per_epoch, now = inner.validation_samples, inner.steps_per_epoch, inner.now
         jobs = 0
 
-        def run(self, job: Job, on_epoch: object) -> object:
-            found = inner.run(job, on_epoch)  # type: ignore[arg-type]
+        def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
+            found = super().run(job, on_epoch)
             self.jobs += 1
             if self.jobs > 1:
                 raise RuntimeError("late")
             return found
 
     with open_store(locate(tmp_path), create=True) as store:
-        simulate(spec, NAME, store, LateFailure())  # type: ignore[arg-type]
+        kinds = {kind.name: len(kind.strengths) for kind in spec.suite.kinds}
+        simulate(spec, NAME, store, LateFailure(noisy_curves(spec.seed, epochs=EPOCHS), kinds))
     assert [job.state for job in _jobs(tmp_path)] == ["done", "failed"]
 
 

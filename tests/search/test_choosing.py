@@ -36,6 +36,14 @@ def test_the_best_of_both_fronts_race_and_random_policies_beside_them() -> None:
     assert [one.group for one in found] == [FRONT, FRONT, CONSTANT, CONSTANT, RANDOM, RANDOM, RANDOM]
 
 
+def test_a_control_that_a_rule_names_races_by_its_name_and_wins_by_it() -> None:
+    control = replace(row(0, 0.9, 0.5), trial=None, control="constant_1")
+    (first, *_) = candidates([control], [], sweep_examples.spec().space, top=1, randoms=1, seed=7)
+    assert (first.group, first.name) == (FRONT, "control constant_1")
+    found = {first.name: [training(first.name, seed, 0.6, 0.4) for seed in (1, 2)]}
+    assert choose([control], found, "control=constant_1") == first.name
+
+
 def test_random_policies_depend_on_the_seed_alone() -> None:
     def drawn(seed: int) -> list[Policy]:
         found = candidates([row(0, 0.9, 0.5)], [], sweep_examples.spec().space, top=1, randoms=3, seed=seed)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from confirm_examples import FEW, StopsAfter, confirmed_store, of_stage
-from sweep_examples import NAME, finished_store
+from sweep_examples import NAME, drive, finished_store
 
-from noise_search.commands import confirm, status
+from noise_search.commands import confirm, plan_confirmation, run_confirmation, status
+from noise_search.search.arms import ORDERING
 from noise_search.search.confirm_progress import CHOSEN
-from noise_search.search.confirming import CHOOSE, MEASURE
 from noise_search.search.learning_rates import is_at_rate
-from noise_search.store import locate, open_store
+from noise_search.store import CHOOSE, MEASURE, locate, open_store
 
 
 def progress(folder: Path) -> list[dict[str, Any]]:
@@ -29,9 +29,16 @@ def test_a_sweep_that_nobody_has_confirmed_has_none() -> None:
 def test_a_finished_one_has_all_trainings_of_stage_2() -> None:
     folder, _ = confirmed_store()
     count = sum(len(own) for own in of_stage(folder, MEASURE).values())
-    assert progress(folder) == [
-        {"number": 1, "state": "finished", "stage": MEASURE, "trainings": count, "at_most": count}
-    ]
+    trials = status(NAME, store=folder)["trials"]["complete"]
+    (one,) = progress(folder)
+    assert one == {
+        "number": 1,
+        "state": "finished",
+        "stage": MEASURE,
+        "trials": trials,
+        "trainings": count,
+        "at_most": count,
+    }
 
 
 @pytest.mark.parametrize(("epochs", "stage"), [(1, "constants"), (10, CHOOSE), (40, CHOSEN), (60, MEASURE)])
@@ -87,3 +94,49 @@ def test_of_two_that_were_cut_short_the_one_that_goes_on_is_running_and_neither_
     confirm(NAME, store=tmp_path, reporter=looks, **few)
     assert looks.states == {("running", "interrupted")}
     assert [one["state"] for one in progress(tmp_path)] == ["finished", "interrupted"]
+
+
+class Counts:
+    """Reporter that counts as a bar does."""
+
+    def __init__(self) -> None:
+        self.totals: list[int] = []
+        self.begun: list[int] = []
+        self.done = 0
+
+    def begin(self, total: int, done: int) -> None:
+        self.totals.append(total)
+        self.begun.append(done)
+        self.done = done
+
+    def message(self, text: str) -> None: ...
+
+    def advance(self, epochs: int) -> None:
+        self.done += epochs
+
+
+@pytest.mark.parametrize("lr_check", [False, True])
+def test_the_total_follows_who_drops_out_and_a_winner_without_a_schedule_so_that_the_end_is_reached(
+    lr_check: bool, tmp_path: Path
+) -> None:
+    drive(tmp_path, "space=gaussian", "space.terms.inputs.schedule=constant")
+    shown = Counts()
+    plan = plan_confirmation(NAME, store=tmp_path, **FEW, lr_check=lr_check)
+    run_confirmation(plan, reporter=shown)
+    assert shown.totals[-1] == shown.done
+    assert shown.totals[-2] - shown.totals[-1] >= plan.spec.train.epochs * len(ORDERING) * FEW["measure_seeds"]
+
+
+def test_one_that_goes_on_begins_where_it_was(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        confirm(NAME, store=tmp_path, reporter=StopsAfter(60), **FEW)
+    with open_store(locate(tmp_path), create=False) as store:
+        (record,) = store.confirmations(store.sweep(NAME).id)
+        there = len(store.confirmed(record.id))
+    shown = Counts()
+    plan = plan_confirmation(NAME, store=tmp_path, **FEW)
+    run_confirmation(plan, reporter=shown)
+    assert there > 0
+    assert there * plan.spec.train.epochs in shown.begun
+    assert shown.totals[-1] == shown.done

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from noise_search.cli.show import row_json
 from noise_search.commands import front, status
 from noise_search.errors import CallerError
-from noise_search.execute import SimulatedExecutor
+from noise_search.execute import OneByOne, SimulatedExecutor
 from noise_search.execute.simulated import Point
 from noise_search.policy import Policy, policy_from_list
 from noise_search.search.driver import Reporter
@@ -231,16 +231,23 @@ def test_a_trial_whose_seeds_have_no_room_together_trains_them_in_turns(room: in
 # --- what a failed job costs ---
 
 
-class _FailingAtTheEnd:
+class _FailingAtTheEnd(OneByOne):
     """Executor whose jobs with one member fail when all their epochs are trained."""
 
     def __init__(self, inner: SimulatedExecutor, member: str) -> None:
+        super().__init__()
         self._inner, self._member = inner, member
-        self.validation_samples, self.steps_per_epoch, self.now = (
-            inner.validation_samples,
-            inner.steps_per_epoch,
-            inner.now,
-        )
+
+    @property
+    def validation_samples(self) -> int:
+        return self._inner.validation_samples
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self._inner.steps_per_epoch
+
+    def now(self) -> float:
+        return self._inner.now()
 
     def run(self, job: Job, on_epoch: Callable[[int], None]) -> list[Result]:
         results = self._inner.run(job, on_epoch)

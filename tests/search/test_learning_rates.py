@@ -15,12 +15,11 @@ from noise_search.commands import confirm
 from noise_search.execute import InlineExecutor
 from noise_search.metrics import counts_unpacked
 from noise_search.policy import Policy
-from noise_search.search.confirming import CHOOSE
 from noise_search.search.evidence import NO_NOISE, WINNER
 from noise_search.search.learning_rates import MULTIPLES, at_rate, is_at_rate
 from noise_search.search.opening import modes_of
 from noise_search.statistics import paired_difference
-from noise_search.store import Confirmed
+from noise_search.store import CHOOSE, Confirmed
 from noise_search.training import Job, Member, Setup, make_workbench
 
 

@@ -66,9 +66,7 @@ def test_a_second_driver_is_told_who_drives_and_changes_nothing(tmp_path: Path) 
     with open_store(locate(tmp_path), create=False) as store:
         with store.take_lease(store.sweep(NAME).id, owner="elsewhere:17:x"):
             before = findings(tmp_path)
-            with pytest.raises(
-                CallerError, match="sweep tiny is being driven by elsewhere:17, whose lease lasts until"
-            ):
+            with pytest.raises(CallerError, match="sweep tiny is in use by process elsewhere:17; wait for it, or end"):
                 drive(tmp_path, "budget.trials=2")
         assert findings(tmp_path) == before
         assert store.sweep(NAME).budget_trials == 1

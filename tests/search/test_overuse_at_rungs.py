@@ -80,3 +80,16 @@ def test_noise_that_has_not_acted_is_not_overused_so_that_sharing_the_prefix_cha
     alone = _outcomes(tmp_path / "alone", share=False)
     assert any(flag is not None for _, _, flag in alone)
     assert _outcomes(tmp_path / "shared", share=True) == alone
+
+
+def test_where_nothing_is_stopped_a_policy_whose_noise_never_acts_is_not_overused_and_any_other_is(
+    tmp_path: Path,
+) -> None:
+    own = config(*SIMULATED, "stopping=none")
+    spec = build({**own, "space": {"terms": {"inputs": {"noise": "gaussian", "magnitude": {"choices": [0.0, 0.4]}}}}})
+    kinds = {kind.name: len(kind.strengths) for kind in spec.suite.kinds}
+    executor = _RisingLoss(lambda _policy, _seed, epoch: Point(0.8, 0.5 + 0.01 * epoch), kinds)
+    with open_store(locate(tmp_path), create=True) as store:
+        simulate(spec, NAME, store, executor)
+    flagged = {(trial.policy[0]["magnitude"], trial.overuse is not None) for trial in _trials(tmp_path)}
+    assert flagged == {(0.0, False), (0.4, True)}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -153,3 +154,25 @@ def test_two_rules_that_pick_the_same_trial_are_one_entry() -> None:
         "best, most robust": four,
         "knee": five,
     }
+
+
+CONTROLS = [
+    replace(row(None, 0.9, 0.9, on_front=False), control="constant_1"),
+    replace(row(None, math.nan, math.nan, on_front=False), control="constant_2", state="infeasible"),
+]
+
+
+def test_a_control_is_picked_by_its_name() -> None:
+    assert pick_row([*ROWS, *CONTROLS], "control=constant_1") is CONTROLS[0]
+    assert rule_named("control=constant_1").text == "control=constant_1"
+
+
+@pytest.mark.parametrize("name", ["constant_2", "random_1", "constant_"])
+def test_a_control_that_is_not_there_or_not_complete_is_refused_with_those_that_are(name: str) -> None:
+    with pytest.raises(CallerError, match=rf"pick rule control: expected one of \['constant_1'\], got '{name}'"):
+        pick_row([*ROWS, *CONTROLS], f"control={name}")
+
+
+def test_there_is_no_card_of_training_without_noise() -> None:
+    with pytest.raises(CallerError, match="got 'no_noise'; that is training without any noise"):
+        pick_row([*ROWS, *CONTROLS], "control=no_noise")

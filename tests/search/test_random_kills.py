@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from random_faults import SMALL, STOPPINGS, TRIALS, Known, Stand, judged, reliable
+from random_faults import CHANCES, SMALL, STOPPINGS, TRIALS, Known, Stand, judged, reliable
 from simulations import findings, simulated_spec
 
 from noise_search.execute import SimulatedExecutor
@@ -41,6 +41,31 @@ def test_a_sweep_killed_at_random_moments_whose_jobs_misbehave_loses_no_trial_an
     found = stand.with_faults(*overrides, fault_seed=fault_seed)
     assert found.faults.get("killed", 0) + found.faults.get("overtaken", 0) > 0
     assert (found.lost, found.told_twice, found.different, found.running) == NOTHING_WRONG, found
+
+
+@stoppings
+@pytest.mark.parametrize(("window", "batch"), [(2, 8), (3, 2)])
+@pytest.mark.parametrize("fault_seed", range(8))
+def test_with_jobs_side_by_side_applied_in_order_it_is_the_sweep_that_nothing_befell(
+    stopping: str, window: int, batch: int, fault_seed: int, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CHANCES, "failed", 0.3)  # a job that is split is applied in parts
+    sampler = "random" if fault_seed % 5 else "tpe"
+    # With 16 trials, what is decided depends on which jobs have been applied.
+    side_by_side = (f"driver.window={window}", "driver.ordered=true", "budget.trials=16", f"sampler.batch={batch}")
+    overrides = (*STOPPINGS[stopping], f"sampler.name={sampler}", *side_by_side, f"driver.cohort={batch}")
+    found = stand.with_faults(*overrides, fault_seed=fault_seed)
+    assert found.faults.get("killed", 0) + found.faults.get("overtaken", 0) > 0
+    assert (found.lost, found.told_twice, found.different, found.running) == NOTHING_WRONG, found
+
+
+@pytest.mark.parametrize("fault_seed", range(5))
+def test_with_jobs_side_by_side_applied_as_they_come_no_trial_is_lost_or_told_twice(
+    fault_seed: int, stand: Stand
+) -> None:
+    overrides = (*STOPPINGS["halving"], "sampler.name=random", "driver.window=3")
+    found = stand.with_faults(*overrides, fault_seed=fault_seed)
+    assert (found.lost, found.told_twice, found.running) == (0, 0, 0), found
 
 
 def test_nor_does_one_whose_study_is_in_a_database(on_disk: Stand) -> None:

@@ -21,7 +21,7 @@ from noise_search.corruptions import CORRUPTIONS
 from noise_search.policy import Card, load_card, policy_from_list, save_card
 from noise_search.policy.evidence import ARMS, SCORES
 from noise_search.search.cards import CARD_ARMS, make_card
-from noise_search.search.confirmed import finished_confirmations, measured_trainings, measured_yard
+from noise_search.search.confirmed import finished_confirmations, measured
 from noise_search.search.evidence import Yard, item_scores
 from noise_search.search.fronts import FrontRow, complete_rows
 from noise_search.search.pick import pick_row
@@ -51,13 +51,13 @@ def confirmed_card() -> tuple[Mapping[str, Any], list[Confirmed]]:
         row = pick_row(complete_rows(store, sweep.id), "best")
         card = make_card(store, sweep, row, "best", record)
         assert card.evidence is not None
-        return card.evidence, measured_trainings(store, record)
+        return card.evidence, list(measured(store, record).arms)
 
 
 def measured_on() -> Yard:
     with opened(confirmed_store()[0]) as store:
         (record,) = finished_confirmations(store, store.sweep(NAME).id)
-        return measured_yard(record, measured_trainings(store, record))
+        return measured(store, record).yard
 
 
 def best() -> FrontRow:

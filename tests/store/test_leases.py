@@ -81,8 +81,8 @@ def test_a_second_driver_is_told_who_holds_the_lease(tmp_path: Path) -> None:
         holder = f"{socket.gethostname()}:{os.getpid()}"
         until = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
         message = (
-            f"sweep digits is being driven by {holder}, whose lease lasts until {until} unless it renews it; "
-            "wait, or stop it: noise-search stop digits"
+            f"sweep digits is in use by process {holder}; wait for it, or end it with: noise-search stop digits; "
+            f"should it have died, the sweep is free again from {until} on"
         )
         with pytest.raises(CallerError, match=message):
             store.take_lease(writer.sweep_id)
@@ -146,7 +146,7 @@ def test_a_lease_outlasts_its_seconds_while_its_driver_lives(tmp_path: Path) -> 
             first = expiry(tmp_path)
             until(lambda: expiry(tmp_path) > first)
             time.sleep(1.2)
-            with pytest.raises(CallerError, match="is being driven"):
+            with pytest.raises(CallerError, match="is in use"):
                 store.take_lease(sweep.id)
 
 
@@ -162,7 +162,7 @@ def test_a_lease_expires_by_the_clock_of_the_database(tmp_path: Path) -> None:
 
 
 def test_a_lease_under_a_name_of_its_own_is_kept_until_it_expires(tmp_path: Path) -> None:
-    message = "driven by the cluster's head, whose lease lasts until"
+    message = "in use by process the cluster's head; wait for it"
     with (
         stored(tmp_path) as store,
         store.take_lease(new_sweep(store).id, owner="the cluster's head") as writer,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
-from sqlalchemy import inspect
+from sqlalchemy import Connection, inspect
 from store_examples import rows
 
 from noise_search.store import create_schema, locate, open_store
@@ -88,20 +89,33 @@ FIRST: dict[str, dict[str, Any]] = {
 
 def _store_of(folder: Path, revision: str) -> None:
     """An older version's `search.db`, with those rows."""
+    with _brought_to(folder, "0001") as connection:
+        columns = {table: {one["name"] for one in inspect(connection).get_columns(table)} for table in FIRST}
+        tables = set(inspect(connection).get_table_names()) - {VERSION_TABLE, "sqlite_sequence"}
+    assert tables == FIRST.keys()
+    assert columns == {table: set(row) for table, row in FIRST.items()}
+    for table, row in FIRST.items():
+        _insert(folder, table, **row)
+    with _brought_to(folder, revision):
+        pass
+
+
+@contextmanager
+def _brought_to(folder: Path, revision: str) -> Iterator[Connection]:
+    """`search.db`, made or upgraded, with a revision's schema."""
     engine = connect_engine(locate(folder).search_url, foreign_keys=False)
     with engine.execution_options(immediate=True).begin() as connection:
         config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        columns = {table: {one["name"] for one in inspect(connection).get_columns(table)} for table in FIRST}
-        tables = set(inspect(connection).get_table_names()) - {VERSION_TABLE, "sqlite_sequence"}
+        yield connection
     engine.dispose()
-    assert tables == FIRST.keys()
-    assert columns == {table: set(row) for table, row in FIRST.items()}
+
+
+def _insert(folder: Path, table: str, **row: Any) -> None:
     with closing(sqlite3.connect(folder / "search.db")) as database, database:
-        for table, row in FIRST.items():
-            marks = ", ".join("?" * len(row))
-            database.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+        marks = ", ".join("?" * len(row))
+        database.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
 
 
 def test_every_row_of_the_first_version_is_there_after_an_upgrade(tmp_path: Path) -> None:
@@ -138,3 +152,23 @@ def test_the_number_of_a_sweep_that_was_removed_is_not_given_out_again_after_an_
             writer.remove_sweep()
         made = store.create_sweep(name="new", digest="d", identity={}, config={}, budget_trials=1)
     assert made.id == 4
+
+
+def test_a_confirmation_that_kept_the_total_of_its_sweep_keeps_the_trials_that_were_complete_when_it_began(
+    tmp_path: Path,
+) -> None:
+    _store_of(tmp_path, "0005")
+    others = [("complete", 6, None), ("complete", 3, None), ("stopped", 3, None), ("complete", 3, "no_noise")]
+    for number, (state, second, control) in enumerate(others, start=1):
+        changed = {"id": 5 + number, "number": None if control else number, "control": control, "state": state}
+        _insert(tmp_path, "members", **FIRST["members"] | changed | {"finished_at": _at(second)})
+    for number, second in ((1, 1), (2, 5), (3, 9)):  # the first before any trial of these ended
+        row = {"id": number, "sweep_id": 3, "number": number, "created_at": _at(second), "seconds": 1.5}
+        _insert(tmp_path, "confirmations", **row, settings='{"rule": "best", "trials": 10}')
+    with open_store(locate(tmp_path), create=True) as store:
+        found = [one.settings for one in store.confirmations(3)]
+    assert found == [{"rule": "best", "trials": trials} for trials in (0, 2, 3)]
+
+
+def _at(second: int) -> str:
+    return f"2026-01-02 03:04:{second:02}.000006"

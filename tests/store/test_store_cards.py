@@ -56,6 +56,23 @@ def test_the_same_card_again_is_the_version_that_it_is(store: Store) -> None:
     assert [one.version for one in store.cards(sweep.id)] == [1, 2]
 
 
+def test_a_card_that_brings_another_up_to_date_takes_its_place(store: Store) -> None:
+    sweep = new_sweep(store)
+    first = store.register_card(sweep.id, card("a, read once"))
+    store.register_card(sweep.id, card("b"))
+    second = store.register_card(sweep.id, card("a, read twice"), version=1)
+    assert (second.version, second.id, second.created_at) == (1, first.id, first.created_at)
+    assert [one.content for one in store.cards(sweep.id)] == ["a, read twice", "b"]
+    assert asdict(card("a, read twice")).items() <= asdict(second).items()
+
+
+def test_the_card_of_a_control_has_no_trial_and_its_name_from_the_rule(store: Store) -> None:
+    given = card("a", rule="control=constant_1", trial=None)
+    made = store.register_card(new_sweep(store).id, given)
+    assert (made.trial, made.name) == (None, "control constant_1")
+    assert store.register_card(made.sweep_id, card("b")).name == "trial 3"
+
+
 def test_a_card_comes_back_as_it_was_given(store: Store) -> None:
     sweep = new_sweep(store)
     text = 'version: 1\nnotes: "Käse \x85 \u2028"\n\n'
