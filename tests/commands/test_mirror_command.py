@@ -84,24 +84,24 @@ def _outbox(store: Path, sweep_id: int) -> dict[str, dict[str, Any]]:
 
 
 class Kills:
-    """Reporter that kills the server after a job, and starts it again some jobs later."""
+    """Reporter that kills the server after some epochs of members, and starts it again some epochs later."""
 
     def __init__(self, server: MlflowServer, kill: int, start: int) -> None:
-        self._server, self._kill, self._start, self._jobs = server, kill, start, 0
+        self._server, self._kill, self._start, self._epochs = server, kill, start, 0
 
     def begin(self, total: int, done: int) -> None:
         """Nothing."""
 
     def advance(self, epochs: int) -> None:
-        """Nothing."""
-
-    def message(self, text: str) -> None:  # noqa: ARG002  # as reporters have it
-        """Count jobs."""
-        self._jobs += 1
-        if self._jobs == self._kill:
+        """Count epochs."""
+        before, self._epochs = self._epochs, self._epochs + epochs
+        if before < self._kill <= self._epochs:
             self._server.kill()
-        if self._jobs == self._start:
+        if before < self._start <= self._epochs:
             self._server.start()
+
+    def message(self, text: str) -> None:
+        """Nothing."""
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_a_server_that_is_killed_and_started_again_during_a_sweep_gets_every_run
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "somebody")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)  # this server asks for none
     address = (f"tracking.uri={mlflow_server.url}", "tracking.experiment=killed")
-    outcome = drive(tmp_path, "tracking.enabled=true", *address, reporter=Kills(mlflow_server, kill=1, start=4))
+    outcome = drive(tmp_path, "tracking.enabled=true", *address, reporter=Kills(mlflow_server, kill=6, start=12))
     assert (outcome.state, outcome.mlflow_behind) == ("complete", 0)
     assert_whole(mlflow_server, tmp_path, "killed")
     assert findings(tmp_path) == findings(finished_store())
