@@ -19,6 +19,7 @@ ORDER = (
     "errors",
     "files",
     "urls",
+    "folders",
     "targets",
     "seeds",
     "schedules",

@@ -19,6 +19,7 @@ from noise_search.cli.confirming import add_confirm
 from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
 from noise_search.cli.migrating import add_migrate
+from noise_search.cli.mirroring import add_mirror
 from noise_search.cli.passwords import log_without_passwords, passwords_apart
 from noise_search.cli.picking import add_cards, add_pick
 from noise_search.cli.removing import add_rm
@@ -141,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     add_report(command)
     add_train(command)
     add_ui(command)
+    add_mirror(command)
     add_stop(command)
     add_rm(command)
     add_doctor(command)
@@ -218,13 +220,13 @@ def _status(options: argparse.Namespace, _: Sequence[str]) -> int:
 
     if options.name is None:
         found = commands.statuses(store=options.store)
-        print_json(found) if options.json else print_statuses(found)
+        print_json(found) if options.json else print_statuses(found, options.store)
         return DONE
     one = commands.status(options.name, store=options.store)
     if options.json:
         print_json(one)
         return DONE
-    print_statuses([one])
+    print_statuses([one], options.store)
     print_more(one, options.store)
     return DONE
 

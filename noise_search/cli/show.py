@@ -50,6 +50,7 @@ def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
         "trials": dict(outcome.trials),
         "ended_because": dict(outcome.ended_because),
         "lead": outcome.lead and asdict(outcome.lead),
+        "mlflow_behind": outcome.mlflow_behind,
     }
 
 
@@ -137,9 +138,11 @@ def _print_rest(outcome: SweepOutcome) -> None:
 
 
 def _print_tracking(outcome: SweepOutcome) -> None:
-    if not outcome.location.has_tracking:
+    if not outcome.is_tracked:
         return
     print(f"MLflow: {_command(f'ui {outcome.name}', outcome.location)}")
+    if outcome.mlflow_behind:
+        print(_behind_text(outcome.name, outcome.mlflow_behind, outcome.location))
 
 
 def program(name: str) -> str:
@@ -216,8 +219,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < _HOURS_FROM else f"{minutes // 60} h {minutes % 60} min"
 
 
-def print_statuses(found: Sequence[dict[str, Any]]) -> None:
-    """Print how sweeps stand as a table."""
+def print_statuses(found: Sequence[dict[str, Any]], store: str | None) -> None:
+    """Print how sweeps stand as a table, and which of them MLflow is behind with.
+
+    Args:
+        found: Of each sweep.
+        store: As the caller named it, for the commands that are named; None where it is the usual one.
+    """
     print_table(
         [
             {
@@ -234,6 +242,14 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
             for one in found
         ]
     )
+    for one in found:
+        if one["mlflow_behind"]:
+            print(_behind_text(one["name"], one["mlflow_behind"], store))
+
+
+def _behind_text(name: str, messages: int, store: Path | str | None) -> str:
+    """What to do about messages that MLflow has not taken."""
+    return f"MLflow lacks {_plural(messages, 'message')} of {name}: {_command(f'mirror {name}', store)} sends them"
 
 
 def print_more(found: dict[str, Any], store: str | None) -> None:

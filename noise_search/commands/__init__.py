@@ -8,6 +8,7 @@ from noise_search.commands.confirming import ConfirmOutcome, confirm, confirmed_
 from noise_search.commands.diagnosis import doctor
 from noise_search.commands.looking import Pages, ui
 from noise_search.commands.migrating import Migration, migrate
+from noise_search.commands.mirroring import Mirrored, mirror
 from noise_search.commands.picking import PickOutcome, pick
 from noise_search.commands.places import store_location
 from noise_search.commands.previewing import Preview, preview, preview_of
@@ -27,6 +28,7 @@ __all__ = [
     "ConfirmOutcome",
     "ConfirmPlan",
     "Migration",
+    "Mirrored",
     "Pages",
     "PickOutcome",
     "Preview",
@@ -44,6 +46,7 @@ __all__ = [
     "front",
     "listing",
     "migrate",
+    "mirror",
     "pick",
     "plan_confirmation",
     "preview",

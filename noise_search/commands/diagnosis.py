@@ -19,24 +19,31 @@ from packaging.requirements import Requirement
 from noise_search.commands.checks import Check, State
 from noise_search.commands.diagnosis_of_servers import store_server
 from noise_search.commands.places import store_location
-from noise_search.config import compose
+from noise_search.config import compose, tracking_mistakes
 from noise_search.data import DATASETS, Source
-from noise_search.errors import CallerError
+from noise_search.errors import CallerError, raise_if_any
+from noise_search.spec import TrackingSpec
 from noise_search.store import Location, is_current, open_store
-from noise_search.tracking.mlflow_sink import connect
+from noise_search.tracking.clients import connect, look_at
 from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
+from noise_search.tracking.places import tracking_uri as uri_of
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_BYTES, FEW_FREE_BYTES = 100 * 2**20, 2**30
 DISTRIBUTION = "noise-search"
 
 
-def doctor(*, store: str | Path | None = None) -> list[Check]:
-    """Look at Python, packages, threads, the GPU, the store and the data sets; changes nothing.
+def doctor(*, store: str | Path | None = None, tracking_uri: str | None = None) -> list[Check]:
+    """Look at Python, packages, threads, the GPU, the store, tracking and the data sets; changes nothing.
 
     Args:
         store: Folder or URL of the store, which need not be there.
+        tracking_uri: Of an MLflow server to look at, besides those that sweeps of the store have their runs on.
+
+    Raises:
+        CallerError: `tracking_uri` is no address of a server, or has a password in it.
     """
+    raise_if_any(tracking_mistakes(TrackingSpec(uri=tracking_uri)))
     location = store_location(store)
     looks: dict[str, Callable[[], Iterator[Check]]] = {
         "Python": _python,
@@ -46,6 +53,7 @@ def doctor(*, store: str | Path | None = None) -> list[Check]:
         "store folder": lambda: _folder(location),
         "store": lambda: _databases(location),
         "MLflow database": lambda: _tracking(location),
+        "MLflow server": lambda: _servers(location, tracking_uri),
         "data": _data,
     }
     return [check for name, look in looks.items() for check in _looked(name, look)]
@@ -170,6 +178,31 @@ def _tracking(location: Location) -> Iterator[Check]:
         return
     count = len(connect(location.tracking_url).search_experiments())
     yield Check("MLflow database", "ok", f"{count} experiments")
+
+
+def _servers(location: Location, named: str | None) -> Iterator[Check]:
+    """Servers that sweeps of the store have their runs on, and one that is named: do they answer and let us in?"""
+    for address in dict.fromkeys([*([] if named is None else [named]), *_addresses(location)]):
+        yield from _looked(f"MLflow server {address}", partial(_server, address))
+
+
+def _addresses(location: Location) -> list[str]:
+    """Servers of a store's sweeps; none of a store that cannot be read, of which another check tells."""
+    try:
+        if not is_current(location):
+            return []
+        with open_store(location, create=False) as opened:
+            return [uri for sweep in opened.sweeps() if (uri := uri_of(sweep.config))]
+    except CallerError:
+        return []
+
+
+def _server(address: str) -> Iterator[Check]:
+    found = look_at(address)
+    says = f"MLflow {found.version}, login accepted, {found.experiments} experiments"
+    ours, theirs = (version.partition(".")[0] for version in (found.client_version, found.version))
+    advice = "" if ours == theirs else f"here is MLflow {found.client_version}: install one of the same first number"
+    yield Check(f"MLflow server {address}", "warn" if advice else "ok", says, advice)
 
 
 def _has_tables(path: Path) -> bool:

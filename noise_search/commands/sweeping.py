@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from noise_search.commands.places import sweep_location
+from noise_search.commands.places import is_tracked, sweep_location
 from noise_search.config import build, compose
 from noise_search.corruptions.suites import uncalibrated
 from noise_search.data import forget_loaded
@@ -50,6 +50,8 @@ class SweepOutcome:
         trials: How many there are by outcome.
         ended_because: Why trials were stopped, failed or infeasible, and how many each.
         lead: Of the best trial over the best control; None before both are complete.
+        is_tracked: Whether MLflow is to have its runs.
+        mlflow_behind: Messages that MLflow lacks, as when its server was down.
     """
 
     name: str
@@ -68,6 +70,8 @@ class SweepOutcome:
     trials: Mapping[str, int] = field(default_factory=dict)
     ended_because: Mapping[str, int] = field(default_factory=dict)
     lead: Lead | None = None
+    is_tracked: bool = False
+    mlflow_behind: int = 0
 
     @property
     def all_failed(self) -> bool:
@@ -201,7 +205,7 @@ def sweep_files(name: str, location: Location) -> dict[str, Path]:
 def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: str | None = None) -> SweepOutcome:
     with open_store(location, create=False, patient=True) as store:
         rows, (waiting, not_asked) = front_rows(store, record.id), left(store, record)
-        found = progress(store, record, is_driven=False)
+        found, behind = progress(store, record, is_driven=False), store.unsent_count(record.id)
         ahead = lead(store, record, rows)
     picked = pick_row(rows, "best") if any(row.on_front for row in rows) else None
     files = {key: path for key, path in sweep_files(record.name, location).items() if path.exists()}
@@ -223,4 +227,6 @@ def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: s
         trials=found["trials"],
         ended_because=found["ended_because"],
         lead=ahead,
+        is_tracked=is_tracked(record),
+        mlflow_behind=behind,
     )

@@ -73,11 +73,6 @@ class Location:
         return self._database(self.tracking_path.name, MLFLOW)
 
     @property
-    def has_tracking(self) -> bool:
-        """Whether there is a database of the MLflow mirror; with a server there always is."""
-        return self.is_shared or self.tracking_path.is_file()
-
-    @property
     def artifact_folder(self) -> Path:
         """Folder of checkpoints, cards and other files."""
         return self.folder / "artifacts"

@@ -235,6 +235,12 @@ class Writer:
             self.enqueue_within(session, entries)
 
     @patiently
+    def send_again(self) -> None:
+        """Let everything that was ever left for the tracking mirror be sent once more, as to another place."""
+        with self.transaction() as session:
+            session.execute(update(OutboxRow).where(OutboxRow.sweep_id == self.sweep_id).values(sent_at=None))
+
+    @patiently
     def update_sweep(self, **changes: Unpack[SweepChanges]) -> None:
         """Set columns of the sweep."""
         if unknown := changes.keys() - SweepChanges.__annotations__.keys():

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noise_search.errors import CallerError
-from noise_search.tracking.mlflow_sink import connect, hidden, sweep_runs
+from noise_search.tracking.places import Place
+from noise_search.tracking.runs import sweep_runs
 
 PORT = 5000
 LARGEST_PORT = 65535
@@ -137,17 +138,18 @@ class Links:
     trials: str
 
 
-def links_to(tracking_url: str, sweep: str) -> Links:
+def links_to(place: Place, sweep: str) -> Links:
     """Where MLflow's pages show a sweep.
 
     Raises:
         CallerError: Where MLflow has no run of that sweep.
+        TrackingServerError: A server does not answer, or refuses the login.
     """
-    parents = [run for run in sweep_runs(connect(tracking_url), sweep) if run.member is None]
+    parents = [run for run in sweep_runs(place, sweep) if run.member is None]
     if not parents:
         raise CallerError(
-            f"MLflow: expected a run of sweep {sweep!r} in {hidden(tracking_url)}, got none; "
-            "the same sweep once more, with tracking.enabled=true, puts it there"
+            f"MLflow: expected a run of sweep {sweep!r} in {place.shown}, got none; "
+            "noise-search mirror, or the same sweep once more with tracking.enabled=true, puts it there"
         )
     runs = f"#/experiments/{parents[0].experiment_id}/runs"
     return Links(f"{runs}/{parents[0].run_id}?{_TYPE}", f"{runs}?{_TYPE}")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from noise_search.tracking.mlflow_sink import connect
+from noise_search.tracking.clients import connect
 
 _POOL = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
 

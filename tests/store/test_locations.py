@@ -52,7 +52,7 @@ def test_a_postgresql_database_is_three_schemas_and_a_folder_of_files(tmp_path: 
         assert (url.host, url.port, url.database, url.query["sslmode"]) == ("db", 5433, "noise", "require")
         assert str(url.query["options"]).endswith(f"-csearch_path={schema}")
     assert location.artifact_folder == tmp_path / "artifacts"
-    assert (location.is_shared, location.has_tracking) == (True, True)
+    assert location.is_shared
 
 
 def test_options_of_an_address_are_kept() -> None:
