@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 from requirements import needs
 
-pytest_plugins = ("cli_runs",)  # fixtures of the command line
+pytest_plugins = ("cli_runs", "ray_clusters")  # fixtures of the command line, and of Ray
 
 # Machines are shared, so an example may be slow; the same examples every time, and none kept on disk.
 settings.register_profile("repository", deadline=None, derandomize=True, database=None)
