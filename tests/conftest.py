@@ -16,7 +16,7 @@ from mlflow_server import MlflowServer
 from requirements import needs
 from s3_server import S3Server
 
-pytest_plugins = ("cli_runs", "store_places")  # fixtures of the command line, and of stores
+pytest_plugins = ("cli_runs", "ray_clusters", "store_places")  # fixtures of the command line, Ray, and stores
 
 # Machines are shared, so an example may be slow; the same examples every time, and none kept on disk.
 settings.register_profile("repository", deadline=None, derandomize=True, database=None)

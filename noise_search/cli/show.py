@@ -247,7 +247,7 @@ def print_statuses(found: Sequence[dict[str, Any]], store: str | None) -> None:
             print(_behind_text(one["name"], one["mlflow_behind"], store))
 
 
-def _behind_text(name: str, messages: int, store: Path | str | None) -> str:
+def _behind_text(name: str, messages: int, store: Location | str | None) -> str:
     """What to do about messages that MLflow has not taken."""
     return f"MLflow lacks {_plural(messages, 'message')} of {name}: {_command(f'mirror {name}', store)} sends them"
 

@@ -20,7 +20,7 @@ import torch
 
 from noise_search.errors import CallerError
 from noise_search.execute.contract import Finished
-from noise_search.training import Job, Result, Setup, Workbench, make_workbench, run_from_checkpoints
+from noise_search.training import Job, Result, ScoredOn, Setup, Workbench, make_workbench, run_from_checkpoints
 
 BEAT_SECONDS = 1.0
 _OURS = "noise_search"
@@ -33,12 +33,14 @@ class Kit:
     Args:
         setup: Of the sweep, its modes settled.
         digest: Of the driver's data, which a worker's have to be.
+        scored_on: Split that trials are scored on.
         threads: Of the CPU, on which a job's trials train side by side.
         log_level: Of what a worker's log records have to reach to be sent.
     """
 
     setup: Setup
     digest: str
+    scored_on: ScoredOn
     threads: int
     log_level: int
 
@@ -136,7 +138,7 @@ def make_kit(workbench: Workbench, setup: Setup, threads: int) -> Kit:
         raise CallerError(*mistakes)
     device = replace(setup.train, device=workbench.device.type)  # which one of them, the worker's place decides
     level = logging.getLogger(_OURS).getEffectiveLevel()
-    return Kit(replace(setup, train=device), workbench.dataset.digest, threads, level)
+    return Kit(replace(setup, train=device), workbench.dataset.digest, workbench.scored_on, threads, level)
 
 
 def build(kit: Kit) -> Workbench:
@@ -146,7 +148,7 @@ def build(kit: Kit) -> Workbench:
         CallerError: When it cannot be built, or from other data than the driver's.
     """
     torch.set_num_threads(kit.threads)
-    workbench = make_workbench(kit.setup)
+    workbench = make_workbench(kit.setup, scored_on=kit.scored_on)
     if workbench.dataset.digest != kit.digest:
         raise CallerError(
             f"data: expected those of the driver, got others for {kit.setup.data.name}; "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 from noise_search.data import Dataset
 from noise_search.errors import CallerError
-from noise_search.execute import Executor, InlineExecutor
+from noise_search.execute import Executor, make_executor
 from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
 from noise_search.search.mirroring import member_name, opened_entry
@@ -158,13 +158,14 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
             with store.take_lease(sweep.id) as writer:
                 sweep = _resolve(store, writer, sweep, plan, workbench)
                 study = _study(store, sweep, plan)
-                mirror = _open_mirror(store, writer, sweep, spec)
-                executor = InlineExecutor(workbench, *modes_of(sweep))
-                try:
-                    folder = checkpoint_folder(location, sweep)
-                    yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
-                finally:
-                    drain(mirror, store, sweep)
+                folder = checkpoint_folder(location, sweep)
+                with closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor:
+                    mirror = _open_mirror(store, writer, sweep, spec)
+                    try:
+                        yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
+                    finally:
+                        executor.close()  # before waiting: nobody wants what still trains
+                        drain(mirror, store, sweep)
 
 
 def checkpoint_folder(location: Location, sweep: SweepRecord) -> str:

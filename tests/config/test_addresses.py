@@ -63,7 +63,7 @@ def test_what_else_could_hold_a_secret_is_refused(uri: str) -> None:
     "url", [None, "/mnt/shared/checkpoints", "file:///mnt/shared", "memory://here", "s3://bucket/a"]
 )
 def test_checkpoints_lie_in_a_folder_or_at_a_url(url: str | None) -> None:
-    assert checkpoint_mistakes(StoreSpec("runs", url)) == []
+    assert checkpoint_mistakes(StoreSpec("runs", checkpoints=url)) == []
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_checkpoints_lie_in_a_folder_or_at_a_url(url: str | None) -> None:
     ],
 )
 def test_any_other_place_for_checkpoints_is_refused(url: str, mistake: str) -> None:
-    (found,) = checkpoint_mistakes(StoreSpec("runs", url))
+    (found,) = checkpoint_mistakes(StoreSpec("runs", checkpoints=url))
     assert found.startswith("store.checkpoints: ")
     assert mistake in found
     assert "secret" not in found

@@ -45,6 +45,11 @@ executor.close()
 """
 
 
+def kill_ray_workers() -> None:
+    for pid in ray_workers():
+        os.kill(pid, signal.SIGKILL)
+
+
 def submitted(one: Job, **keys: Any) -> Iterator[Executor]:
     executor = on_ray(**keys)
     executor.submit(1, one)
@@ -54,7 +59,7 @@ def submitted(one: Job, **keys: Any) -> Iterator[Executor]:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_job_whose_worker_is_killed_begins_again_and_its_epochs_count_once() -> None:
-    told = Told(lambda: [os.kill(pid, signal.SIGKILL) for pid in ray_workers()])
+    told = Told(kill_ray_workers)
     for executor in submitted(job(epochs=40)):
         found = executor.next(told)
         assert (found.ticket, found.error) == (1, None)
@@ -66,7 +71,7 @@ def test_a_job_whose_worker_is_killed_begins_again_and_its_epochs_count_once() -
 @pytest.mark.usefixtures("ray_cluster")
 def test_it_is_lost_where_it_may_not_begin_again() -> None:
     for executor in submitted(long_job(), max_retries=0):
-        found = executor.next(when_trained(lambda: [os.kill(pid, signal.SIGKILL) for pid in ray_workers()]))
+        found = executor.next(when_trained(kill_ray_workers))
         assert isinstance(found.error, LostWorkerError)
         assert "is gone: WorkerCrashedError" in str(found.error)
 
