@@ -30,14 +30,14 @@ class Net(nn.Module):
 
 
 class Poisoned(Net):
-    """Perceptron that ends its process, or raises, where noise has made a training input too large."""
+    """Perceptron that ends its process, or raises, where noise has left too little of the images' background."""
 
-    def __init__(self, statistics: InputStatistics, limit: float, kill: bool) -> None:
+    def __init__(self, statistics: InputStatistics, least: float, kill: bool) -> None:
         super().__init__(statistics)
-        self.limit, self.kill = limit, kill
+        self.least, self.kill = least, kill
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self.training and float(inputs.abs().max()) > self.limit:
+        if self.training and float((inputs == inputs.min()).float().mean()) < self.least:
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise ValueError("poisoned")
