@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from cli_runs import Run
+from mlflow import MlflowClient
+from mlflow_server import MlflowServer
 from postgres_servers import PASSWORD, Server
 from sweep_examples import BUDGET, CONTROLS, NAME, TINY
 
@@ -94,6 +96,34 @@ def test_a_sweep_on_a_server_from_migrate_to_rm(ns: Run, postgres: Server, url: 
         assert not any(secret in line for line in said)
         assert not any(secret.encode() in path.read_bytes() for path in files)
     assert "PGPASSWORD" not in os.environ
+
+
+@pytest.mark.slow
+def test_the_runs_are_on_an_mlflow_server_where_one_is_named_and_else_in_the_same_database(
+    ns: Run, postgres: Server, migrated_url: str, mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    def in_database(question: str) -> set[object]:
+        return {one for (one,) in postgres.ask(question, migrated_url.rpartition("/")[2])}
+
+    def on_server() -> set[str]:
+        experiment = client.get_experiment_by_name("both")
+        return {run.info.run_name for run in client.search_runs([experiment.experiment_id])}
+
+    client = MlflowClient(mlflow_server.url, registry_uri=mlflow_server.url)
+    command = (*SWEEP, "tracking.experiment=both", "--store", migrated_url)
+    found = json_of(ns, *command, f"tracking.uri={mlflow_server.url}")
+    assert (found["state"], found["mlflow_behind"]) == ("complete", 0)  # type: ignore[index]
+    runs = on_server()
+    assert len(runs) == 1 + CONTROLS + BUDGET
+    assert in_database("SELECT name FROM mlflow.runs") == set()
+    assert json_of(ns, "ui", NAME, "--store", migrated_url)["address"] == mlflow_server.url  # type: ignore[index]
+    again = json_of(ns, *command)  # trains nothing
+    assert (again["state"], again["mlflow_behind"]) == ("complete", 0)  # type: ignore[index]
+    assert in_database("SELECT name FROM mlflow.runs") == runs
+    (kept,) = in_database("SELECT artifact_location FROM mlflow.experiments WHERE name = 'both'")
+    assert kept == (tmp_path / "files" / "artifacts").as_uri()
+    assert json_of(ns, "rm", NAME, "--yes", "--store", migrated_url)["runs"] == len(runs)  # type: ignore[index]
+    assert on_server() == runs  # where its last run has not been
 
 
 def test_a_database_that_nobody_has_migrated_is_named_with_what_to_do(ns: Run, url: str) -> None:
