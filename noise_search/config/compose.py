@@ -29,6 +29,7 @@ CONFIG_NAME = "sweep"
 # Hydra raises ValueError for model=3, and a file of the caller's may be no YAML.
 _REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 _FREE_NODES = ("space.", "optimizer.options.")  # what they hold is for the checks to judge
+_WHOLE_NODES = ("model", "executor.resources")  # given as {...} these stand in place of what was there
 _NO_SUITE = "; make one with scripts/calibrate_suite, or take suite=literature: published strengths, uncalibrated"
 _GLOBAL_HYDRA = threading.Lock()  # Hydra's compose API is one global object
 
@@ -125,9 +126,12 @@ def _replaced_nodes(arguments: Sequence[str]) -> list[str]:
     >>> _replaced_nodes(["seed=1", "model={_target_: net.Net, width: 8}"])
     ['seed=1', '~model', '+model={_target_: net.Net, width: 8}']
     """
-    whole = [argument.startswith("model={") for argument in arguments]
-    pairs = zip(arguments, whole, strict=True)
-    return [part for argument, new in pairs for part in (("~model", f"+{argument}") if new else (argument,))]
+    parts = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        is_whole = key in _WHOLE_NODES and value.startswith("{")
+        parts += [f"~{key}", f"+{argument}"] if is_whole else [argument]
+    return parts
 
 
 def _raise_every_mistake(arguments: Sequence[str], primary: Mapping[str, Any] | None) -> None:
