@@ -84,7 +84,8 @@ def test_a_sweep_on_a_server_from_migrate_to_rm(ns: Run, postgres: Server, url: 
     assert "version" in run("cards", NAME)
     run("report", NAME)
     run("stop", NAME)
-    stored, files = dumped(postgres, url), [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
+    stored = dumped(postgres, url)
+    files = {path: path.read_bytes() for path in (tmp_path / "files").rglob("*") if path.is_file()}
     assert {path.name for path in files} >= {"card.yaml", "report.html", "model.safetensors"}
     assert len(postgres.ask("SELECT 1 FROM optuna.trials", url.rpartition("/")[2])) == BUDGET + 2
     assert len(postgres.ask("SELECT 1 FROM mlflow.runs WHERE status = 'RUNNING'", url.rpartition("/")[2])) == 0
@@ -94,7 +95,7 @@ def test_a_sweep_on_a_server_from_migrate_to_rm(ns: Run, postgres: Server, url: 
     for secret in (PASSWORD, "p%40ss%3Aw%2Frd"):
         assert secret not in stored
         assert not any(secret in line for line in said)
-        assert not any(secret.encode() in path.read_bytes() for path in files)
+        assert not any(secret.encode() in content for content in files.values())
     assert "PGPASSWORD" not in os.environ
 
 
@@ -155,7 +156,13 @@ def test_the_store_can_be_named_by_configuration_and_by_environment(
     assert code == 0
     assert "url: postgresql+psycopg://noise@127.0.0.1" in out
     assert "p%40ss" not in out
-    assert ns(*SWEEP, "store=postgres")[2] == ["configuration: Missing mandatory value: store.url"]
+
+
+def test_an_address_that_is_missing_is_named_alone_and_not_beside_other_mistakes_when_it_is_there(ns: Run) -> None:
+    assert ns(*SWEEP, "store=postgres") == (2, "", ["store.url: expected a value, got none"])
+    code, _, said = ns(*SWEEP, "store=postgres", "store.url=postgresql://db/noise", "sampler=best")
+    assert (code, len(said)) == (2, 1)
+    assert said[0].startswith("sampler: expected one of ")
 
 
 def test_a_server_that_is_not_there_or_another_password_is_said_in_a_line(ns: Run, migrated_url: str) -> None:
