@@ -89,7 +89,7 @@ def plan_confirmation(
             of the sweep, or data without a held-out suite.
     """
     rule = rule_named(rule).text  # two spellings of one rule would read test twice
-    with open_store(store_location(store), create=False) as opened:
+    with open_store(store_location(store), create=False, patient=True) as opened:
         sweep = opened.sweep(name)
         spec, dataset = _loaded(opened, sweep)
         fixed = MEASURE_SEEDS_OF_SMALL if len(dataset.train) < SMALL else MEASURE_SEEDS

@@ -125,9 +125,9 @@ def finished(plan: Plan, location: Location) -> SweepRecord | None:
     Raises:
         CallerError: When the name is another search's.
     """
-    if not is_current(location):  # none yet, half made, or older: opening it for the sweep sees to that
+    if not is_current(location, patient=True):  # none yet, half made, or older: opening it for the sweep sees to that
         return None
-    with open_store(location, create=False) as store:
+    with open_store(location, create=False, patient=True) as store:
         sweep = _found(store, plan)
         if sweep is None:
             return None
@@ -148,7 +148,7 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
     with cpu_threads(spec.train.threads):
         workbench = provisional_workbench(plan.spec, dataset=plan.dataset)
         refuse_unfusable(workbench, spec.train.mode, spec.train.score_mode)
-        with open_store(location, create=True) as store:
+        with open_store(location, create=True, patient=True) as store:
             if spec.tracking.enabled and spec.tracking.uri is None:
                 create_tracking_schema(location.tracking_url)
             sweep = store.find_sweep(plan.name)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from noise_search.errors import CallerError
 from noise_search.store.locations import Location
-from noise_search.store.patience import is_lost
+from noise_search.store.patience import is_lost, is_refused
 
 _NO_PRIVILEGE = "42501"
 BUSY_SECONDS = 30.0
@@ -116,10 +116,10 @@ def _meaning_of_server(error: DBAPIError) -> str | None:
     state = getattr(error.orig, "sqlstate", None)
     if state == _NO_PRIVILEGE:
         return "a database in which this user may do that (docs/store.md says what to grant)"
+    if is_refused(error):
+        return "a PostgreSQL database that lets this user in (mend its address, or give the password by PGPASSWORD)"
     if is_lost(error):
-        return (
-            "a PostgreSQL database that can be reached (start it, mend its address, or give the password by PGPASSWORD)"
-        )
+        return "a PostgreSQL database that can be reached (start it, or mend its address)"
     return None
 
 

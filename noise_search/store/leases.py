@@ -109,10 +109,10 @@ def _refuse_another_host(session: Session) -> None:
         owner = row.lease_owner or ""
         if is_elsewhere(owner):
             raise CallerError(
-                f"store: this one is driven from host {_parts(owner)[0]}, whose lease of sweep {row.name} "
-                f"lasts until {_moment(row)}; SQLite is for drivers on one host at a time, because its locks are not "
-                "sure to hold on a network file system; wait, or share a database: --store postgresql+psycopg://... "
-                "(docs/store.md)"
+                f"store: sweep {row.name} in it is in use by process {_who(owner)}, of another host; SQLite is for one "
+                "host at a time, because its locks are not sure to hold on a network file system; wait for it, or "
+                "share a database: --store postgresql+psycopg://... (docs/store.md); should it have died, the store "
+                f"is free again from {_moment(row)} on"
             )
 
 

@@ -8,6 +8,7 @@ its own looks, when it is repeated, for what the time before has left.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +22,8 @@ _again: ContextVar[bool] = ContextVar("again", default=False)
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 10.0
 # Connection lost; server ends or starts; standby; too many connections; deadlock; serialization; lock held for long.
 _PASSING = ("08", "57P0", "25006", "25P03", "53300", "40P01", "40001", "55P03")
+# A connection that fails has no such state, only words; where they are in another language the server is waited for.
+_REFUSALS = re.compile(r"authentication failed|no password supplied|does not exist|permission denied|pg_hba\.conf")
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
@@ -118,8 +121,13 @@ def is_lost(error: BaseException | None) -> bool:
         return False
     state = said.sqlstate
     if state is None:  # the connection, not the statement
-        return isinstance(error, OperationalError | InterfaceError)
+        return isinstance(error, OperationalError | InterfaceError) and not is_refused(error)
     return str(state).startswith(_PASSING)
+
+
+def is_refused(error: DBAPIError) -> bool:
+    """Whether a server was reached that lets this user not in, or not into this database: waiting is of no use."""
+    return getattr(error.orig, "sqlstate", "") is None and _REFUSALS.search(str(error.orig)) is not None
 
 
 def in_one_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from noise_search.errors import CallerError, expected_one_of
 from noise_search.store import leases
 from noise_search.store.engines import connect_engine, readers, writers
 from noise_search.store.locations import Location
-from noise_search.store.patience import Patience, is_repeated, patiently
+from noise_search.store.patience import Patience, StoreLostError, is_repeated, patiently
 from noise_search.store.records import (
     CardRecord,
     ConfirmationRecord,
@@ -70,13 +70,14 @@ def open_store(location: Location, *, create: bool, patient: bool = False) -> St
 
     Raises:
         CallerError: The store is missing, of another version, or cannot be used (see `create_schema`).
+        StoreLostError: Its server was waited for in vain.
     """
     if create and not location.is_shared:
         create_schema(location)
     store = Store(location)
     try:
         store.patience.call(store.check) if patient else store.check()
-    except CallerError:
+    except (CallerError, StoreLostError):
         store.close()
         raise
     return store

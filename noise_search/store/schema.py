@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateSchema
 from noise_search.errors import CallerError
 from noise_search.store.engines import add_limits, add_pragmas, connect_engine, engine_options, explained
 from noise_search.store.locations import MLFLOW, OPTUNA, SEARCH, Location
+from noise_search.store.patience import Patience
 from noise_search.store.tables import SCHEMA, VERSION_TABLE
 from noise_search.store.versions import revision_of, schema_versions, shared_versions
 
@@ -133,17 +134,22 @@ def migrate_command(location: Location) -> str:
     return f"noise-search migrate --store {shlex.quote(str(location))}"
 
 
-def is_current(location: Location) -> bool:
+def is_current(location: Location, *, patient: bool = False) -> bool:
     """Whether a whole store of this version's schema lies there; changes nothing.
+
+    Args:
+        location: Of the store.
+        patient: Whether a server that is lost is waited for, as in the middle of work.
 
     Raises:
         CallerError: What lies there cannot be read as a database, or it is a store in PostgreSQL that is not current,
             which no sweep brings up to date.
+        StoreLostError: Its server was waited for in vain.
     """
     if location.is_shared:
         engine = connect_engine(location.search_url)
         try:
-            _check_shared(location, engine)
+            Patience(location.retry_seconds if patient else 0).call(lambda: _check_shared(location, engine))
         finally:
             engine.dispose()
         return True

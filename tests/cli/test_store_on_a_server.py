@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from cli_runs import Run
+from mlflow import MlflowClient
+from mlflow_server import MlflowServer
 from postgres_servers import PASSWORD, Server
 from sweep_examples import BUDGET, CONTROLS, NAME, TINY
 
@@ -82,7 +84,8 @@ def test_a_sweep_on_a_server_from_migrate_to_rm(ns: Run, postgres: Server, url: 
     assert "version" in run("cards", NAME)
     run("report", NAME)
     run("stop", NAME)
-    stored, files = dumped(postgres, url), [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
+    stored = dumped(postgres, url)
+    files = {path: path.read_bytes() for path in (tmp_path / "files").rglob("*") if path.is_file()}
     assert {path.name for path in files} >= {"card.yaml", "report.html", "model.safetensors"}
     assert len(postgres.ask("SELECT 1 FROM optuna.trials", url.rpartition("/")[2])) == BUDGET + 2
     assert len(postgres.ask("SELECT 1 FROM mlflow.runs WHERE status = 'RUNNING'", url.rpartition("/")[2])) == 0
@@ -92,8 +95,36 @@ def test_a_sweep_on_a_server_from_migrate_to_rm(ns: Run, postgres: Server, url: 
     for secret in (PASSWORD, "p%40ss%3Aw%2Frd"):
         assert secret not in stored
         assert not any(secret in line for line in said)
-        assert not any(secret.encode() in path.read_bytes() for path in files)
+        assert not any(secret.encode() in content for content in files.values())
     assert "PGPASSWORD" not in os.environ
+
+
+@pytest.mark.slow
+def test_the_runs_are_on_an_mlflow_server_where_one_is_named_and_else_in_the_same_database(
+    ns: Run, postgres: Server, migrated_url: str, mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    def in_database(question: str) -> set[object]:
+        return {one for (one,) in postgres.ask(question, migrated_url.rpartition("/")[2])}
+
+    def on_server() -> set[str]:
+        experiment = client.get_experiment_by_name("both")
+        return {run.info.run_name for run in client.search_runs([experiment.experiment_id])}
+
+    client = MlflowClient(mlflow_server.url, registry_uri=mlflow_server.url)
+    command = (*SWEEP, "tracking.experiment=both", "--store", migrated_url)
+    found = json_of(ns, *command, f"tracking.uri={mlflow_server.url}")
+    assert (found["state"], found["mlflow_behind"]) == ("complete", 0)  # type: ignore[index]
+    runs = on_server()
+    assert len(runs) == 1 + CONTROLS + BUDGET
+    assert in_database("SELECT name FROM mlflow.runs") == set()
+    assert json_of(ns, "ui", NAME, "--store", migrated_url)["address"] == mlflow_server.url  # type: ignore[index]
+    again = json_of(ns, *command)  # trains nothing
+    assert (again["state"], again["mlflow_behind"]) == ("complete", 0)  # type: ignore[index]
+    assert in_database("SELECT name FROM mlflow.runs") == runs
+    (kept,) = in_database("SELECT artifact_location FROM mlflow.experiments WHERE name = 'both'")
+    assert kept == (tmp_path / "files" / "artifacts").as_uri()
+    assert json_of(ns, "rm", NAME, "--yes", "--store", migrated_url)["runs"] == len(runs)  # type: ignore[index]
+    assert on_server() == runs  # where its last run has not been
 
 
 def test_a_database_that_nobody_has_migrated_is_named_with_what_to_do(ns: Run, url: str) -> None:
@@ -125,15 +156,22 @@ def test_the_store_can_be_named_by_configuration_and_by_environment(
     assert code == 0
     assert "url: postgresql+psycopg://noise@127.0.0.1" in out
     assert "p%40ss" not in out
-    assert ns(*SWEEP, "store=postgres")[2] == ["configuration: Missing mandatory value: store.url"]
+
+
+def test_an_address_that_is_missing_is_named_alone_and_not_beside_other_mistakes_when_it_is_there(ns: Run) -> None:
+    assert ns(*SWEEP, "store=postgres") == (2, "", ["store.url: expected a value, got none"])
+    code, _, said = ns(*SWEEP, "store=postgres", "store.url=postgresql://db/noise", "sampler=best")
+    assert (code, len(said)) == (2, 1)
+    assert said[0].startswith("sampler: expected one of ")
 
 
 def test_a_server_that_is_not_there_or_another_password_is_said_in_a_line(ns: Run, migrated_url: str) -> None:
     wrong = migrated_url.replace("p%40ss", "other")
-    code, out, said = ns("status", "--store", wrong)
-    assert (code, out, len(said)) == (2, "", 1)
-    assert "can be reached" in said[0]
-    assert "password authentication failed" in said[0]
+    for command in (("status",), SWEEP):
+        code, out, said = ns(*command, "--store", wrong)
+        assert (code, out, len(said)) == (2, "", 1)
+        assert "lets this user in" in said[0]
+        assert "password authentication failed" in said[0]
     code, out, said = ns("status", "--store", "postgresql://noise:other@127.0.0.1:1/noise")
     assert (code, out, len(said)) == (2, "", 1)
     assert "Connection refused" in said[0]

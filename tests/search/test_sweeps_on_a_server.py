@@ -46,6 +46,17 @@ def test_a_server_that_restarts_in_the_middle_of_a_sweep_costs_waiting_and_nothi
     assert optuna_knows(shared) == optuna_knows(tmp_path / "folder")
 
 
+def test_what_no_database_takes_of_an_error_is_replaced(shared: Location) -> None:
+    def fail(number: int, _job: Job) -> None:
+        if number == 2:
+            raise RuntimeError("no \0 and no \udc80")
+
+    assert run(shared, before_job=fail).state == "complete"
+    with open_store(shared, create=False) as store:
+        errors = [job.error for job in store.jobs(1) if job.state == "failed"]
+    assert errors == ["RuntimeError: no \N{REPLACEMENT CHARACTER} and no ?"]
+
+
 @contextmanager
 def restarted_at_random(server: Server, begun: threading.Event, seed: int) -> Iterator[list[str]]:
     """Restarts at moments that nobody has chosen, from when it has begun for as long as the block lasts."""

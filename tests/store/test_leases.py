@@ -204,8 +204,8 @@ OTHER = "login2:99:{boot}-4026531836-7"  # a process of another machine
 
 def test_a_folder_that_is_driven_from_another_host_is_refused_with_the_reason(tmp_path: Path) -> None:
     message = (
-        "is driven from host login2, whose lease of sweep other lasts until .* UTC; "
-        "SQLite is for drivers on one host.* a network file system .*postgresql"
+        "sweep other in it is in use by process login2:99, of another host; SQLite is for one host at a time, "
+        "because .* a network file system; .*postgresql.* free again from .* UTC on"
     )
     with stored(tmp_path) as store:
         own, other = new_sweep(store), new_sweep(store, "other")
@@ -262,7 +262,7 @@ def test_a_host_whose_clock_is_wrong_keeps_its_lease_while_it_lives_and_not_long
         try:
             assert held.wait(120)
             time.sleep(6)  # renewed since
-            with pytest.raises(CallerError, match="driven by host far"):
+            with pytest.raises(CallerError, match="in use by process host far:1"):
                 store.take_lease(1)
         finally:
             child.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from postgres_servers import Server
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from store_examples import NO_NOISE, new_sweep, result, stored, trial
 
+from noise_search.errors import CallerError
 from noise_search.store import (
     Confirmed,
     Location,
@@ -27,6 +30,8 @@ from noise_search.store import (
     add_confirmed,
     begin_confirmation,
     finish_confirmation,
+    is_current,
+    open_store,
     store_choice,
 )
 from noise_search.store.patience import Patience, is_repeated
@@ -217,3 +222,33 @@ def test_patience_ends_and_nobody_waits_again_before_the_server_is_back() -> Non
     assert patience.call(ask) == 7
     assert tries == [False, True]
     assert not is_repeated()
+
+
+@pytest.mark.slow
+def test_a_store_is_opened_when_its_server_is_back(postgres: Server, shared: Location) -> None:
+    postgres.stop("fast")
+    back = threading.Timer(1.0, postgres.start)
+    back.start()
+    try:
+        with pytest.raises(CallerError, match="that can be reached"):
+            open_store(shared, create=False)
+        assert is_current(shared, patient=True)
+        with open_store(shared, create=True, patient=True) as store:
+            assert store.sweeps() == []
+    finally:
+        back.join()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("p%40ss", "other", "password authentication failed"),
+        (":p%40ss%3Aw%2Frd", "", "no password supplied"),
+        ("/test_", "/no_test_", 'database "no_test_.*" does not exist'),
+    ],
+)
+def test_whoever_is_not_let_in_waits_for_nothing(shared: Location, right: str, wrong: str, said: str) -> None:
+    place = Location(shared.folder, str(shared.server).replace(right, wrong), retry_seconds=5)
+    for ask in (lambda: open_store(place, create=True, patient=True), lambda: is_current(place, patient=True)):
+        with pytest.raises(CallerError, match=f"lets this user in .*{said}"):
+            ask()
