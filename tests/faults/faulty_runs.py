@@ -18,8 +18,9 @@ from executor_examples import wait_until, workers_of
 from mlflow import MlflowClient
 from sweep_examples import CONTROLS, NAME, TINY, asked, command, environment, findings
 
-from noise_search.commands import SweepOutcome, front, run_sweep
+from noise_search.commands import SweepOutcome, run_sweep
 from noise_search.config import compose
+from noise_search.search.fronts import FrontRow, front_rows
 from noise_search.store import FINAL_STATES, JobRecord, Location, MemberRecord, open_store
 from noise_search.tracking.places import place_of
 
@@ -203,7 +204,7 @@ def damage(place: Location, whole: Location, *, failed: Sequence[int] = ()) -> D
         different=len(differing),
         running=running + sum(not trial.state.is_finished() for trial in asked(place)),
         epochs_trained_again=_epochs_of_done_jobs(place) - _epochs_of_done_jobs(whole),
-        front_differs=front(NAME, store=place) != front(NAME, store=whole),
+        front_differs=_front(place) != _front(whole),
         open_runs=statuses.count("RUNNING"),
         runs_too_many=len(statuses) - (1 + CONTROLS + TRIALS),
     )
@@ -214,6 +215,11 @@ def _numbers(place: Location) -> dict[str, object]:
     left_out = {"checkpoint", "retrained"}
     found = {name: json.loads(text) for name, text in findings(place).items()}
     return {name: {key: one[key] for key in one.keys() - left_out} for name, one in found.items()}
+
+
+def _front(place: Location) -> list[FrontRow]:
+    with open_store(place, create=False) as store:
+        return front_rows(store, store.sweep(NAME).id)
 
 
 def _told(place: Location) -> dict[int, str]:
