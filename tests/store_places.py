@@ -13,6 +13,15 @@ from noise_search.commands import migrate
 from noise_search.store import Location, create_schema, locate
 
 
+def migrated_database(server: Server) -> str:
+    """Make a database with all three schemas; making one takes seconds, copying it does not."""
+    name = server.new_database()
+    migrate(store=server.url(name))
+    # MLflow keeps its connections for the process, and a database that somebody is connected to cannot be copied.
+    server.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    return name
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A server; tests make databases of their own in it."""
@@ -22,12 +31,8 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def migrated(postgres: Server) -> str:
-    """Name of a database with all three schemas, without a sweep; making one takes seconds, copying it does not."""
-    name = postgres.new_database()
-    migrate(store=postgres.url(name))
-    # MLflow keeps its connections for the process, and a database that somebody is connected to cannot be copied.
-    postgres.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-    return name
+    """Name of a database with all three schemas, without a sweep."""
+    return migrated_database(postgres)
 
 
 @pytest.fixture
