@@ -368,8 +368,7 @@ class Store:
         """What the tracking mirror has yet to show, in the order it was first enqueued."""
         query = select(OutboxRow).where(OutboxRow.sweep_id == sweep_id, OutboxRow.sent_at.is_(None))
         with self._reading() as session:
-            rows = session.scalars(query.order_by(OutboxRow.position).limit(limit))
-            return [outbox_record(row) for row in rows]
+            return [outbox_record(row) for row in session.scalars(query.order_by(OutboxRow.position).limit(limit))]
 
     @patiently
     def unsent_count(self, sweep_id: int) -> int:
@@ -384,14 +383,13 @@ class Store:
 
     @patiently
     def _mark_sent(self, ids: list[int]) -> None:
-        sent = update(OutboxRow).where(OutboxRow.id.in_(ids)).values(sent_at=datetime.now(UTC))
         with self._writing.begin() as session:
-            session.execute(sent)
+            session.execute(update(OutboxRow).where(OutboxRow.id.in_(ids)).values(sent_at=datetime.now(UTC)))
 
     def optuna_storage(self) -> StudyStorage:
         """Optuna's storage of this store: one object for all calls, closed with the store."""
         if self._optuna is None:
-            self._optuna = optuna_storage(self.location)
+            self._optuna = self.patience.call(lambda: optuna_storage(self.location))
             self._optuna.patience = self.patience
         return self._optuna
 

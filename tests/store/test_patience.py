@@ -77,6 +77,7 @@ WRITES: dict[str, Callable[[Driver], object]] = {
     "abandon_running_jobs": lambda own: own.writer.abandon_running_jobs() is None,
     "mark_told": lambda own: own.writer.mark_told([1]),
     "enqueue": lambda own: own.writer.enqueue([ENTRY]),
+    "send_again": lambda own: own.writer.send_again(),
     "mark_sent": lambda own: own.store.mark_sent(one.id for one in own.store.unsent(1)),
     "finish_sweep": lambda own: own.writer.finish_sweep("complete", [ENTRY]),
     "remove_sweep": lambda own: own.writer.remove_sweep(),
