@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sqlite3
 from contextlib import closing
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import settings
 from requirements import needs
 
-pytest_plugins = ("cli_runs",)  # fixtures of the command line
+pytest_plugins = ("cli_runs", "ray_clusters")  # fixtures of the command line, and of Ray
 
 # Machines are shared, so an example may be slow; the same examples every time, and none kept on disk.
 settings.register_profile("repository", deadline=None, derandomize=True, database=None)
@@ -21,6 +22,12 @@ settings.load_profile("repository")
 # Test modules import MLflow to read what the sink wrote; it must not report that to anybody.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+# Ray reads these when it is imported: on this machine alone, and for those alone who know the token.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
 @pytest.fixture(scope="session")

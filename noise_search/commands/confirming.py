@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
 from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
 from noise_search.commands.sweeping import run_sweep
 from noise_search.errors import CallerError
-from noise_search.execute import Executor, InlineExecutor
+from noise_search.execute import Executor, make_executor
 from noise_search.search.choosing import candidates
 from noise_search.search.confirm_mirroring import ConfirmationMirror, mirrored
 from noise_search.search.confirm_progress import left_after_choice
@@ -103,14 +104,14 @@ def run_confirmation(
         with mirrored(plan.spec, plan.sweep, store, writer, record) as mirror:
             if plan.settings.constants[1] and record.choice is None:
                 _search_constants(plan, said)
-            with cpu_threads(plan.spec.train.threads):
+            with cpu_threads(plan.spec.train.threads), closing(_Executors(plan)) as executors:
                 confirmation = Confirmation(
                     plan.spec,
                     plan.settings,
                     store,
                     writer,
                     record,
-                    _executors(plan),
+                    executors.of,
                     said.advance,
                     _sizes(plan),
                 )
@@ -192,21 +193,39 @@ def _sizes(plan: ConfirmPlan) -> Sizes:
     return Sizes(data.classes, steps, len(data.validation), len(data.test))
 
 
-def _executors(plan: ConfirmPlan) -> Callable[[str, float], Executor]:
-    """Executor of a stage at a multiple of the learning rate; test is drawn when that of stage 2 is asked for."""
-    mode, score_mode = modes_of(plan.sweep)
+class _Executors:
+    """Executors of stages, one at a time: workers of a stage are kept while it lasts.
 
-    benches: dict[str, Workbench] = {}
+    Test is drawn when that of stage 2 is asked for.
+    """
 
-    def executor(stage: str, multiple: float) -> Executor:
-        if stage not in benches:
-            benches.clear()  # a split's corruptions may take gigabytes: those of validation make room for test's
-            benches[stage] = _workbench(plan, stage)
-        made = benches[stage]
-        optimizer = replace(made.setup.optimizer, lr=made.setup.optimizer.lr * multiple)
-        return InlineExecutor(replace(made, setup=replace(made.setup, optimizer=optimizer)), mode, score_mode)
+    def __init__(self, plan: ConfirmPlan) -> None:
+        self._plan = plan
+        self._benches: dict[str, Workbench] = {}
+        self._made: dict[tuple[str, float], Executor] = {}
 
-    return executor
+    def of(self, stage: str, multiple: float) -> Executor:
+        """Executor of a stage at a multiple of the learning rate; the one that was asked for before it is closed."""
+        if (stage, multiple) not in self._made:
+            self.close()
+            made = self._bench(stage)
+            optimizer = replace(made.setup.optimizer, lr=made.setup.optimizer.lr * multiple)
+            bench = replace(made, setup=replace(made.setup, optimizer=optimizer))
+            executor = make_executor(self._plan.spec.executor, bench, *modes_of(self._plan.sweep))
+            self._made[stage, multiple] = executor
+        return self._made[stage, multiple]
+
+    def close(self) -> None:
+        """End what still trains."""
+        for executor in self._made.values():
+            executor.close()
+        self._made.clear()
+
+    def _bench(self, stage: str) -> Workbench:
+        if stage not in self._benches:
+            self._benches.clear()  # a split's corruptions may take gigabytes: validation's make room for test's
+            self._benches[stage] = _workbench(self._plan, stage)
+        return self._benches[stage]
 
 
 def _workbench(plan: ConfirmPlan, stage: str) -> Workbench:

@@ -25,10 +25,14 @@ from noise_search.spec import (
     ControlsSpec,
     DataSpec,
     DriverSpec,
+    ExecutorSpec,
+    InlineSpec,
     ModelSpec,
     ObjectiveSpec,
     OptimizerSpec,
     Positive,
+    ProcessesSpec,
+    RaySpec,
     SamplerSpec,
     Seed,
     StoppingSpec,
@@ -51,6 +55,7 @@ _NODES: dict[str, type[Any]] = {
     "tracking": TrackingSpec,
     "store": StoreSpec,
 }
+_EXECUTORS: dict[str, type[Any]] = {"inline": InlineSpec, "processes": ProcessesSpec, "ray": RaySpec}
 _OTHERS = (
     "name",
     "seed",
@@ -97,7 +102,7 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
         "optimizer": _collect(mistakes, partial(_optimizer, config.get("optimizer"))),
         "space": _collect(mistakes, partial(parse_space, config.get("space"), modality=modality, epochs=epochs)),
         "suite": _collect(mistakes, partial(_suite, config.get("suite"), data)),
-        "executor": _collect(mistakes, partial(_only, config.get("executor"), "executor", "inline")),
+        "executor": _collect(mistakes, partial(_executor, config.get("executor"))),
     }
     if parts["stopping"] and parts["stopping"].name != "none" and epochs == 1:
         mistakes.append(f"train.epochs: expected at least 2 for stopping={parts['stopping'].name}, got 1")
@@ -318,13 +323,39 @@ def _whole(node: object, where: str) -> int:
     raise CallerError(f"{where}: expected a whole number of {amount}, got {node!r}")
 
 
-def _only(node: object, where: str, allowed: str) -> str:
-    if isinstance(node, Mapping):
-        raise_if_any([expected_one_of(where, ["name"], key) for key in node if key != "name"])
-    name = node.get("name") if isinstance(node, Mapping) else node
-    if name != allowed:
-        raise CallerError(expected_one_of(f"{where}.name", [allowed], name))
-    return allowed
+def _executor(node: object) -> ExecutorSpec:
+    """Of each kind its own keys; a mere name stands for all that is usual."""
+    keys = node if isinstance(node, Mapping) else {"name": node}
+    name = keys.get("name")
+    if not isinstance(name, str) or name not in _EXECUTORS:
+        raise CallerError(expected_one_of("executor.name", _EXECUTORS, name))
+    spec: ExecutorSpec = _typed(_EXECUTORS[name], keys, "executor")
+    if isinstance(spec, RaySpec):
+        raise_if_any([*_address_mistakes(spec), *_resource_mistakes(spec)])
+    return spec
+
+
+def _address_mistakes(spec: RaySpec) -> list[str]:
+    if spec.address is None or "://" not in spec.address:
+        return []
+    return [
+        f"executor.address: expected auto or HOST:PORT of a cluster that this machine is a node of, got "
+        f"{spec.address!r}; run the sweep on one of its nodes"
+    ]
+
+
+def _resource_mistakes(spec: RaySpec) -> list[str]:
+    amounts = {"executor.cpus": spec.cpus, "executor.gpus": spec.gpus}
+    amounts |= {f"executor.resources.{name}": amount for name, amount in spec.resources.items()}
+    return [
+        f"executor.resources.{name}: expected no {name}, which has a key of its own: executor.{name.lower()}s"
+        for name in spec.resources
+        if name in ("CPU", "GPU")
+    ] + [
+        f"{key}: expected a part of 1, or a whole number, which is all that Ray gives, got {amount!r}"
+        for key, amount in amounts.items()
+        if amount > 1 and not amount.is_integer()
+    ]
 
 
 def _not_finite(node: object, path: str) -> Iterator[tuple[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from noise_search.execute.contract import Executor, Finished, LostWorkerError, OnEpoch, trained
 from noise_search.execute.inline import InlineExecutor
+from noise_search.execute.making import make_executor
 from noise_search.execute.one_by_one import OneByOne
 from noise_search.execute.simulated import RecordedExecutor, Recording, SimulatedExecutor
 from noise_search.execute.simulated_places import SimulatedPlaces
@@ -19,5 +20,6 @@ __all__ = [
     "Recording",
     "SimulatedExecutor",
     "SimulatedPlaces",
+    "make_executor",
     "trained",
 ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from noise_search.data import Dataset
 from noise_search.errors import CallerError
-from noise_search.execute import Executor, InlineExecutor
+from noise_search.execute import Executor, make_executor
 from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
 from noise_search.search.mirroring import member_name, opened_entry
@@ -162,13 +162,14 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
             with store.take_lease(sweep.id) as writer:
                 sweep = _resolve(store, writer, sweep, plan, workbench)
                 study = _study(store, sweep, plan)
-                mirror = _open_mirror(store, writer, sweep, spec, location)
-                executor = InlineExecutor(workbench, *modes_of(sweep))
-                try:
-                    folder = checkpoint_folder(location, sweep.name)
-                    yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
-                finally:
-                    drain(mirror)
+                folder = checkpoint_folder(location, sweep.name)
+                with closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor:
+                    mirror = _open_mirror(store, writer, sweep, spec, location)
+                    try:
+                        yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
+                    finally:
+                        executor.close()  # before waiting: nobody wants what still trains
+                        drain(mirror)
 
 
 def checkpoint_folder(location: Location, name: str) -> Path:

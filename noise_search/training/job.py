@@ -20,6 +20,7 @@ from noise_search.policy import Policy
 from noise_search.spec import DataSpec, ModelSpec, OptimizerSpec, SweepSpec, TrainSpec
 
 Resolved = Literal["fused", "looped"]
+ScoredOn = Literal["validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Workbench:
     stochastic: Whether the model itself draws random numbers when training, as dropout does.
     shared: Whether two models of the setup have a module or tensor in common, as those of one's own may: only one of
         them may then be at work at a time.
+    scored_on: Split that trials are scored on.
     """
 
     setup: Setup
@@ -114,6 +116,7 @@ class Workbench:
     dtype: torch.dtype
     stochastic: bool
     shared: bool
+    scored_on: ScoredOn = "validation"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -131,7 +134,7 @@ def make_workbench(
     *,
     dataset: Dataset | None = None,
     dtype: torch.dtype = torch.float32,
-    scored_on: Literal["validation", "test"] = "validation",
+    scored_on: ScoredOn = "validation",
 ) -> Workbench:
     """Load the data, draw the suite on the split that is scored, build the model's skeleton.
 
@@ -157,7 +160,7 @@ def make_workbench(
     yardstick = make_yardstick(setup.suite, scored, data.classes)
     stochastic = _draws_random_numbers(model, train.inputs[:2])
     shared = setup.model.target is not None and _have_parts_in_common(model, skeleton(setup, data))
-    return Workbench(setup, data, model, train, yardstick, device, dtype, stochastic, shared)
+    return Workbench(setup, data, model, train, yardstick, device, dtype, stochastic, shared, scored_on)
 
 
 def provisional_workbench(spec: SweepSpec, *, dataset: Dataset | None = None) -> Workbench:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,17 +14,22 @@ import pytest
 from cli_runs import Run
 from sweep_examples import NAME, TINY, finished_store
 
-from noise_search.cli.show import program
 from noise_search.store import locate, open_store
 
 NO_DIFFERENCE = "The shape of the schedule made no difference beyond noise (90 % of shuffles show as much)."
-CONFIRM = f"{program('noise-search')} confirm {NAME}"
+CONFIRM = f"noise-search confirm {NAME}"
 
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """Store with the tiny sweep, to be changed."""
     return shutil.copytree(finished_store(), tmp_path / "store")
+
+
+@pytest.fixture
+def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of this environment on PATH, so that commands are printed with their bare names."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +50,7 @@ def test_shares_of_importance_are_shown_of_what_is_beyond_chance_alone(
     assert out.splitlines()[-2:] == [f"importance for the score: {said}", NO_DIFFERENCE]
 
 
+@pytest.mark.usefixtures("on_path")
 @pytest.mark.parametrize(
     ("score", "said"),
     [

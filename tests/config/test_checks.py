@@ -18,7 +18,18 @@ from noise_search.models import CnnParameters, MlpParameters
 from noise_search.noises import NOISES
 from noise_search.optimizers import OPTIMIZERS, make_optimizer
 from noise_search.schedules import SCHEDULES
-from noise_search.spec import DataSpec, ObjectiveSpec, OptimizerSpec, Range, SweepSpec, TrainSpec
+from noise_search.spec import (
+    DataSpec,
+    ExecutorSpec,
+    InlineSpec,
+    ObjectiveSpec,
+    OptimizerSpec,
+    ProcessesSpec,
+    Range,
+    RaySpec,
+    SweepSpec,
+    TrainSpec,
+)
 
 Config = dict[str, Any]
 WEIGHTS = sorted([*NOISES["weights"], "none"])
@@ -56,7 +67,7 @@ def test_the_shipped_configuration_makes_a_sweep() -> None:
     assert spec.objective == ObjectiveSpec("combined", 0.5)
     assert (spec.budget.trials, spec.driver.cohort, spec.sampler.batch) == (32, 16, 8)
     assert (spec.controls.constants, spec.controls.random) == (6, 2)
-    assert (spec.stopping.name, spec.executor) == ("none", "inline")
+    assert (spec.stopping.name, spec.executor) == ("none", InlineSpec())
     assert [site.site for site in spec.space.sites] == ["inputs", "weights", "targets"]
     assert spec.space.sites[0].branches["gaussian"].magnitude == Range(0.02, 0.6, log=True)
     assert spec.suite.name == "digits"
@@ -282,7 +293,36 @@ BAD: dict[str, tuple[Config, list[str]]] = {
         {"stopping.name": "asha"},
         ["stopping.name: expected 'none', 'halving' or 'pareto_halving', got 'asha'"],
     ),
-    "an unknown executor": ({"executor.name": "ray"}, ["executor.name: expected one of ['inline'], got 'ray'"]),
+    "an unknown executor": (
+        {"executor.name": "rays"},
+        ["executor.name: expected one of ['inline', 'processes', 'ray'], got 'rays'; did you mean 'ray'?"],
+    ),
+    "no processes": (
+        {"executor": {"name": "processes", "processes": 0, "silent_seconds": 1}},
+        [
+            "executor.processes: expected greater than or equal to 1, got 0",
+            "executor.silent_seconds: expected greater than or equal to 5, got 1",
+        ],
+    ),
+    "a key of another executor": (
+        {"executor": {"name": "processes", "gpus": 1}},
+        ["executor: expected one of ['name', 'processes', 'silent_seconds'], got 'gpus'"],
+    ),
+    "a cluster from outside": (
+        {"executor": {"name": "ray", "address": "ray://head:10001"}},
+        [
+            "executor.address: expected auto or HOST:PORT of a cluster that this machine is a node of, got "
+            "'ray://head:10001'; run the sweep on one of its nodes"
+        ],
+    ),
+    "resources that Ray cannot part": (
+        {"executor": {"name": "ray", "gpus": 1.5, "resources": {"GPU": 1, "tpu": 2.5}}},
+        [
+            "executor.resources.GPU: expected no GPU, which has a key of its own: executor.gpus",
+            "executor.gpus: expected a part of 1, or a whole number, which is all that Ray gives, got 1.5",
+            "executor.resources.tpu: expected a part of 1, or a whole number, which is all that Ray gives, got 2.5",
+        ],
+    ),
     "no suite": ({"suite": None}, ["suite: expected a mapping, got None"]),
 }
 
@@ -292,6 +332,19 @@ def test_a_wrong_configuration_is_told_the_key_the_value_and_what_is_allowed(
     changes: Config, expected: list[str]
 ) -> None:
     assert check(changed(changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [("inline", InlineSpec()), ("processes", ProcessesSpec()), ("ray", RaySpec())],
+)
+def test_every_shipped_executor_is_the_one_of_its_name_with_what_is_usual(choice: str, expected: ExecutorSpec) -> None:
+    assert build(sound(f"executor={choice}")).executor == expected
+
+
+def test_an_executors_keys_are_set_on_the_command_line() -> None:
+    spec = build(sound("executor=ray", "executor.gpus=0.25", "executor.resources={big: 2}", "executor.places=3"))
+    assert spec.executor == RaySpec(gpus=0.25, resources={"big": 2.0}, places=3)
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -429,3 +429,14 @@ def test_the_rule_replayed_on_a_whole_search_does_what_it_does_to_a_real_one(tmp
     assert found.epochs_trained == real["status"]["epochs_trained"]
     assert any(reason.startswith("overuse") for reason in found.reasons.values())
     assert any(reason.startswith("place") for reason in found.reasons.values())
+
+
+def test_executors_are_compared_with_inline_and_two_processes_with_one() -> None:
+    by_executor = {name: {"milliseconds_a_job": {"median": ms}} for name, ms in (("inline", 4.0), ("ray", 9.5))}
+    rates = {"inline, 2 threads": 5.0, "1 process": 4.0, "2 processes": 6.0}
+    found = script("bench_executors").summary(by_executor, {name: {"median": rate} for name, rate in rates.items()})
+    assert found == {
+        "milliseconds_more_than_inline": {"ray": 5.5},
+        "two_processes_over_one": 1.5,
+        "two_processes_over_two_threads": 1.2,
+    }

@@ -1,0 +1,390 @@
+"""Run jobs as tasks of a Ray cluster: on this machine alone, or on all that have joined it.
+
+A task is stateless: it is sent the kit with its job, and where the worker's process has served the same sweep before,
+the workbench is there already. Its news are a stream of objects; results are the last of them.
+
+Jobs whose worker or node is lost are begun again here and not by Ray, which repeats a stream only where it comes out
+the same: ours has as many signs of life as there were seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from noise_search.errors import CallerError
+from noise_search.execute.contract import Finished, LostWorkerError, OnEpoch
+from noise_search.execute.workers import (
+    BEAT_SECONDS,
+    Ended,
+    Kit,
+    Logged,
+    News,
+    Refused,
+    Sizes,
+    Tell,
+    Told,
+    beating,
+    build,
+    cores,
+    failure_of,
+    log_again,
+    send_log,
+    train,
+)
+from noise_search.spec import RaySpec
+from noise_search.training import Job, Workbench
+
+_log = logging.getLogger(__name__)
+_KNOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where the driver runs: a worker that can get there finds the caller's modules and files as the driver does."""
+
+    folder: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A worker has the job."""
+
+    pid: int
+    node: str
+
+
+# --- in a worker ---
+
+_kept: dict[str, Workbench] = {}  # of the sweep that this process has served last
+
+
+def _work(kit: Kit, home: _Home, job: Job) -> Iterator[News | _Begun]:
+    """News of a job, the last of them its end."""
+    said: SimpleQueue[News] = SimpleQueue()
+    yield _Begun(os.getpid(), ray.get_runtime_context().get_node_id())
+    threading.Thread(target=_run, args=(kit, home, job, said.put), name="job", daemon=True).start()
+    while True:
+        news = said.get()
+        yield news
+        if isinstance(news, Ended | Refused):
+            return
+
+
+def _run(kit: Kit, home: _Home, job: Job, tell: Tell) -> None:
+    teller = send_log(tell, kit.log_level)
+    torch.set_num_threads(kit.threads)  # a thread has a number of its own
+    try:
+        with beating(tell):
+            _move_to(home)
+            workbench = _workbench(kit)
+    except BaseException as error:
+        tell(Refused(failure_of(error)))
+    else:
+        tell(train(job, workbench, tell))
+    finally:
+        logging.getLogger().removeHandler(teller)
+
+
+def _move_to(home: _Home) -> None:
+    if Path(home.folder).is_dir():
+        os.chdir(home.folder)
+    sys.path.extend(path for path in home.path if path not in sys.path)
+
+
+def _workbench(kit: Kit) -> Workbench:
+    key = hashlib.sha256(pickle.dumps(kit)).hexdigest()
+    if key not in _kept:
+        _kept.clear()
+        _kept[key] = build(kit)
+    return _kept[key]
+
+
+def _kill(pid: int) -> None:
+    """End a process of the node that this runs on."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+# --- in the driver ---
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """A job that is submitted.
+
+    Args:
+        stream: Its news.
+        begun: Who has it; None while it waits for room.
+        heard: When it last gave a sign of life, by the machine's clock.
+        told: Member-epochs that were finished since it began.
+        begun_again: How often.
+    """
+
+    ticket: int
+    job: Job
+    stream: Any
+    begun: _Begun | None = None
+    heard: float = 0.0
+    told: int = 0
+    begun_again: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of its worker, for messages."""
+        return "a worker of Ray" if self.begun is None else f"worker {self.begun.pid} on node {self.begun.node[:8]}"
+
+
+class RayExecutor:
+    """Submits every job to Ray, which finds room for it.
+
+    A cluster that this process is connected to already is used as it is, and left so.
+
+    Args:
+        kit: For every worker.
+        sizes: Of the sweep.
+        spec: The cluster, and what a job takes up of it.
+
+    Raises:
+        CallerError: The cluster is not there, or none of its nodes has what a job takes up.
+    """
+
+    def __init__(self, kit: Kit, sizes: Sizes, spec: RaySpec) -> None:
+        self._kit, self._sizes, self._spec = kit, sizes, spec
+        self._need = {"CPU": spec.cpus, "GPU": spec.gpus, **spec.resources}
+        self._need = {name: amount for name, amount in self._need.items() if amount}
+        self._home = _Home(str(Path.cwd()), tuple(sys.path))
+        self._is_ours = _connect(spec.address)
+        self._tasks: dict[int, _Task] = {}
+        self._finished: deque[Finished] = deque()
+        self._looked, self._is_warned = 0.0, False
+        try:
+            _refuse_too_small(self._need)
+        except CallerError:
+            self.close()
+            raise
+
+    @property
+    def validation_samples(self) -> int:
+        """Samples of one scored set."""
+        return self._sizes.validation_samples
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return self._sizes.steps_per_epoch
+
+    @property
+    def places(self) -> int:
+        """As many as are asked for, or as the cluster has room for just now."""
+        return self._spec.places or max(1, _room(self._need))
+
+    def now(self) -> float:
+        """Seconds by the machine's clock."""
+        return time.monotonic()
+
+    def submit(self, ticket: int, job: Job) -> None:
+        """Leave a job to Ray."""
+        self._tasks[ticket] = _Task(ticket, job, self._begin(job))
+
+    def next(self, on_epoch: OnEpoch) -> Finished:
+        """Wait until one of the submitted jobs has ended, and give it.
+
+        Args:
+            on_epoch: As executors have it; of a job that begins again, told that as many are lost as were finished.
+
+        Raises:
+            CallerError: Workers cannot be made ready.
+            ValueError: Nothing is submitted.
+        """
+        while not self._finished:
+            if not self._tasks:
+                raise ValueError("nothing is submitted: call submit before next")
+            self._take_in(on_epoch)
+            self._look_after(on_epoch)
+        return self._finished.popleft()
+
+    def close(self) -> None:
+        """End all jobs, and a cluster that was started here."""
+        if ray.is_initialized():
+            for task in self._tasks.values():
+                ray.cancel(task.stream, force=True)
+            if self._is_ours:
+                ray.shutdown()
+        self._tasks.clear()
+        self._finished.clear()
+
+    def _begin(self, job: Job) -> Any:
+        options = {"num_cpus": self._spec.cpus, "num_gpus": self._spec.gpus, "resources": dict(self._spec.resources)}
+        task = ray.remote(_work).options(num_returns="streaming", max_retries=0, **options)
+        return task.remote(self._kit, self._home, job)
+
+    # --- news from tasks ---
+
+    def _take_in(self, on_epoch: OnEpoch) -> None:
+        """Wait a second for what some task has to say."""
+        streams = {id(task.stream): task for task in self._tasks.values()}
+        ready, _ = ray.wait([task.stream for task in streams.values()], num_returns=1, timeout=BEAT_SECONDS)
+        for stream in ready:
+            task = streams[id(stream)]
+            try:
+                news = ray.get(next(stream))
+            except RayTaskError as error:  # what training raises does not come this way
+                raise CallerError(f"executor: {task.name} cannot begin: {_first_line(error.cause)}") from error
+            except OutOfMemoryError as error:  # Ray has seen it, and ended the task before the system would
+                self._finish(Finished(task.ticket, None, MemoryError(_first_line(error))))
+            except RayError as error:
+                self._lose(task, f"is gone: {type(error).__name__}: {_first_line(error)}", on_epoch)
+            else:
+                self._heed(task, news, on_epoch)
+
+    def _heed(self, task: _Task, news: News | _Begun, on_epoch: OnEpoch) -> None:
+        task.heard = time.monotonic()
+        if isinstance(news, _Begun):
+            task.begun = news
+        elif isinstance(news, Told):
+            task.told += news.epochs
+            on_epoch(task.ticket, news.epochs)
+        elif isinstance(news, Logged):
+            log_again(news.record, task.name)
+        elif isinstance(news, Refused):
+            raise CallerError(f"executor: {task.name} cannot be made ready: {news.failure.text}")
+        elif isinstance(news, Ended):
+            self._finish(news.finished(task.ticket))
+
+    def _look_after(self, on_epoch: OnEpoch) -> None:
+        """Every second, find workers that are silent, and let the driver look whether to go on."""
+        now = time.monotonic()
+        if now - self._looked < BEAT_SECONDS:
+            return
+        self._looked = now
+        for task in list(self._tasks.values()):
+            if task.begun and now - task.heard > self._spec.silent_seconds:
+                _kill_on(task.begun)
+                self._lose(task, f"gave no sign of life for {now - task.heard:.0f} s and was killed", on_epoch)
+        self._warn_of_no_room()
+        for ticket in list(self._tasks)[:1]:
+            on_epoch(ticket, 0)
+
+    def _finish(self, finished: Finished) -> None:
+        del self._tasks[finished.ticket]
+        self._finished.append(finished)
+
+    def _lose(self, task: _Task, how: str, on_epoch: OnEpoch) -> None:
+        """Begin a job again whose worker is gone, or call it lost where that has been so before."""
+        text = f"{task.name} {how}"
+        _log.warning("%s", text)
+        if task.begun_again == self._spec.max_retries:
+            self._finish(Finished(task.ticket, None, LostWorkerError(text)))
+            return
+        lost, again = task.told, task.begun_again + 1
+        self._tasks[task.ticket] = _Task(task.ticket, task.job, self._begin(task.job), begun_again=again)
+        if lost:
+            on_epoch(task.ticket, -lost)
+
+    def _warn_of_no_room(self) -> None:
+        """Say it once where jobs wait for what no node has any more; they go on when one joins that has it."""
+        waits = not any(task.begun for task in self._tasks.values()) and not _room(self._need)
+        if waits and not self._is_warned:
+            _log.warning("jobs wait: no node of the cluster has %s", _told(self._need))
+        self._is_warned = waits
+
+
+def _connect(address: str | None) -> bool:
+    """Connect to a cluster, or start one that nobody but this machine reaches; whether anything was left to do."""
+    if ray.is_initialized():
+        return False
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    try:
+        if address is None:
+            _refuse_the_network()
+            ray.init("local", num_cpus=cores(), include_dashboard=False, **quiet)
+        else:
+            _knock(address)
+            ray.init(address, **quiet)
+    except CallerError:
+        raise
+    except Exception as error:  # of every kind, a bare one among them
+        where = "null" if address is None else address
+        raise CallerError(f"executor.address: cannot reach a cluster by {where}: {_first_line(error)}") from error
+    return True
+
+
+def _knock(address: str) -> None:
+    """Find out in seconds that nobody listens there, which takes Ray many minutes.
+
+    Raises:
+        OSError: So it is.
+        ValueError: It is no HOST:PORT.
+    """
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+
+
+def _refuse_the_network() -> None:
+    """Refuse to start a cluster that would listen to more than this machine: Ray was imported before it was told so."""
+    address = ray.util.get_node_ip_address()
+    if not ipaddress.ip_address(address).is_loopback:
+        raise CallerError(
+            f"executor.address: a cluster started here would listen to the network at {address}; set "
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported, or give the address of a cluster of your own"
+        )
+
+
+def _nodes() -> list[dict[str, float]]:
+    """Resources of every node that is there."""
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def _room(need: Mapping[str, float]) -> int:
+    """Jobs that the nodes have room for, all in all; of jobs that take up nothing, one a core."""
+    amounts = need or {"CPU": 1.0}
+    fits = [min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in amounts.items()) for node in _nodes()]
+    return sum(fits)
+
+
+def _refuse_too_small(need: Mapping[str, float]) -> None:
+    if not need or _room(need):
+        return
+    most = {name: max((node.get(name, 0.0) for node in _nodes()), default=0.0) for name in need}
+    raise CallerError(
+        f"executor: expected a node of the cluster with {_told(need)}, got none; "
+        f"the most that one of its {len(_nodes())} has is {_told(most)}"
+    )
+
+
+def _told(amounts: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
+
+
+def _kill_on(begun: _Begun) -> None:
+    """Kill a worker on its node; on its own, one that hangs would go on hanging."""
+    there = NodeAffinitySchedulingStrategy(begun.node, soft=False)
+    ray.remote(_kill).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(begun.pid)
+
+
+def _first_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

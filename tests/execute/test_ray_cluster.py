@@ -1,0 +1,174 @@
+"""What becomes of tasks when their workers or nodes are lost, and which clusters are refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from executor_examples import (
+    POLICIES,
+    Told,
+    is_running,
+    job,
+    long_job,
+    nobody,
+    numbers,
+    on_ray,
+    own_setup,
+    ray_workers,
+    wait_until,
+    when_trained,
+    workbench,
+)
+
+from noise_search.errors import CallerError
+from noise_search.execute.contract import Executor, LostWorkerError
+from noise_search.training import Job, make_workbench, run_job
+
+TESTS = Path(__file__).resolve().parent.parent
+MINUTES = job(POLICIES[:1], epochs=400)
+LOCAL = """
+from executor_examples import descendants, job, listening, nobody, numbers, workbench
+from noise_search.execute.making import make_executor
+from noise_search.spec import RaySpec
+executor = make_executor(RaySpec(), workbench(), "fused", "looped")
+executor.submit(1, job())
+print(executor.next(nobody).error, executor.places > 0)
+print(sorted(listening(descendants())))
+executor.close()
+"""
+
+
+def kill_ray_workers() -> None:
+    for pid in ray_workers():
+        os.kill(pid, signal.SIGKILL)
+
+
+def submitted(one: Job, **keys: Any) -> Iterator[Executor]:
+    executor = on_ray(**keys)
+    executor.submit(1, one)
+    yield executor
+    executor.close()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_job_whose_worker_is_killed_begins_again_and_its_epochs_count_once() -> None:
+    told = Told(kill_ray_workers)
+    for executor in submitted(job(epochs=40)):
+        found = executor.next(told)
+        assert (found.ticket, found.error) == (1, None)
+        assert numbers(found.results) == numbers(run_job(job(epochs=40), workbench())[0])
+    assert told.acted
+    assert told.epochs == 40 * len(POLICIES)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_it_is_lost_where_it_may_not_begin_again() -> None:
+    for executor in submitted(long_job(), max_retries=0):
+        found = executor.next(when_trained(kill_ray_workers))
+        assert isinstance(found.error, LostWorkerError)
+        assert "is gone: WorkerCrashedError" in str(found.error)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_that_hangs_is_killed_and_its_job_is_lost() -> None:
+    hanging: list[int] = []
+
+    def stop() -> None:
+        hanging.extend(ray_workers())
+        for pid in hanging:
+            os.kill(pid, signal.SIGSTOP)
+
+    for executor in submitted(long_job(), max_retries=0, silent_seconds=20.0):
+        found = executor.next(when_trained(stop))
+        assert isinstance(found.error, LostWorkerError)
+        assert "no sign of life" in str(found.error)
+    assert hanging
+    assert wait_until(lambda: not any(is_running(pid) for pid in hanging))
+
+
+def test_a_job_outlives_its_node_on_one_that_joins(ray_cluster: Any) -> None:
+    nodes = [ray_cluster.add_node(num_cpus=1, resources={"away": 1})]
+
+    def lose() -> None:
+        for pid in ray_workers():
+            os.kill(pid, signal.SIGSTOP)  # that it does not end before its node does
+        ray_cluster.remove_node(nodes.pop())
+        nodes.append(ray_cluster.add_node(num_cpus=1, resources={"away": 1}))
+
+    told = Told(lose)
+    for executor in submitted(MINUTES, resources={"away": 1.0}):
+        assert executor.places == 1
+        found = executor.next(told)
+        assert found.error is None
+        assert numbers(found.results) == numbers(run_job(MINUTES, workbench())[0])
+    assert told.acted
+    assert told.epochs == 400
+    ray_cluster.remove_node(nodes.pop())
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"gpus": 0.5}, "1 CPU, 0.5 GPU, got none; the most that one of its 1 has is 2 CPU, 0 GPU"),
+        ({"cpus": 3.0}, "3 CPU, got none; the most that one of its 1 has is 2 CPU"),
+        ({"resources": {"quantum": 1.0}}, "1 CPU, 1 quantum, got none"),
+    ],
+)
+def test_what_no_node_has_is_told_at_once(keys: dict[str, Any], words: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        on_ray(**keys)
+    assert words in str(refused.value)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize(("keys", "places"), [({}, 2), ({"cpus": 2.0}, 1), ({"cpus": 0.25}, 8), ({"places": 5}, 5)])
+def test_there_are_as_many_places_as_the_cluster_has_room_for(keys: dict[str, Any], places: int) -> None:
+    executor = on_ray(**keys)
+    assert executor.places == places
+    executor.close()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_model_and_data_of_ones_own_are_found_and_loaded_once_a_process_and_not_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = own_setup(tmp_path)
+    executor = on_ray(mine)
+    loads = tmp_path / "loads.txt"
+    loads.unlink()  # the driver's own
+    for ticket in range(6):
+        executor.submit(ticket, job())
+        found = executor.next(nobody)
+        assert numbers(found.results) == numbers(run_job(job(), make_workbench(mine))[0])
+    executor.close()
+    assert len(loads.read_text().splitlines()) < 6
+
+
+def test_a_cluster_of_ones_own_is_reached_from_this_machine_alone_and_ends_with_the_sweep() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment["PYTHONPATH"] = os.pathsep.join([*sys.path, str(TESTS / "execute"), str(TESTS)])
+    ran = subprocess.run([sys.executable, "-c", LOCAL], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    ended, addresses = ran.stdout.splitlines()
+    assert ended == "None True"
+    assert addresses == "['127.0.0.1']"
+
+
+def test_a_cluster_that_is_not_there_is_told_of() -> None:
+    code = """
+from executor_examples import workbench
+from noise_search.execute.making import make_executor
+from noise_search.spec import RaySpec
+make_executor(RaySpec(address="127.0.0.1:9"), workbench(), "fused", "looped")
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(TESTS / "execute"), str(TESTS)])}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "CallerError: executor.address: cannot reach a cluster by 127.0.0.1:9" in ran.stderr
