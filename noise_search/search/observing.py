@@ -43,7 +43,7 @@ class Observer:
         self._mirror: Mirror | None = None
         self._running = True
         self._under_way: dict[int, dict[str, object]] = {}  # job -> what its events say of it
-        self._jobs: Counter[str] = Counter()
+        self._jobs = Counter(done=0, failed=0, abandoned=0)
         self._epochs = self._samples = 0
         self._seconds = 0.0
         self._front = _Front()

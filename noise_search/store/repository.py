@@ -339,6 +339,12 @@ class Store:
             rows = session.scalars(query.order_by(OutboxRow.position).limit(limit))
             return [outbox_record(row) for row in rows]
 
+    def unsent_count(self, sweep_id: int) -> int:
+        """How much the tracking mirror has yet to show."""
+        query = select(func.count(OutboxRow.id)).where(OutboxRow.sweep_id == sweep_id, OutboxRow.sent_at.is_(None))
+        with self._reading() as session:
+            return session.scalar(query) or 0
+
     def mark_sent(self, ids: Iterable[int]) -> None:
         """Record that the mirror shows these; an entry replaced since it was read stays unsent."""
         sent = update(OutboxRow).where(OutboxRow.id.in_(list(ids))).values(sent_at=datetime.now(UTC))
