@@ -30,6 +30,7 @@ from noise_search.cli.running import (
     MISTAKE,
     STORE_VARIABLE,
     configurations,
+    logged_as_json,
     progress,
     store_variable,
     terminated_as_interrupted,
@@ -47,6 +48,7 @@ from noise_search.cli.show import (
 )
 from noise_search.cli.stopping import add_stop
 from noise_search.cli.training import add_train
+from noise_search.cli.watching import add_watch, watch
 from noise_search.errors import CallerError, expected_one_of
 
 if TYPE_CHECKING:
@@ -74,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options, rest = _parse(arguments)
         logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, stream=sys.stderr, force=True)
-        code: int = options.run(options, rest)
+        with logged_as_json(options.log_json):
+            code: int = options.run(options, rest)
     except SystemExit as stop:  # --help and --version
         return stop.code if isinstance(stop.code, int) else MISTAKE
     except CallerError as error:
@@ -129,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--preview", action="store_true", help="say what it would do and cost, and write nothing")
     status = command("status", _status, "how a sweep stands, or every sweep of the store")
     status.add_argument("name", nargs="?", metavar="NAME")
+    add_watch(status)
     front = command("front", _front, "the front of a sweep and every control")
     front.add_argument("name", metavar="NAME")
     add_pick(command)
@@ -149,6 +153,7 @@ def _common_options() -> _Parser:
     common = _Parser(add_help=False, allow_abbrev=False)
     common.add_argument("--store", metavar="FOLDER", help=f"default: ${STORE_VARIABLE}, else ./noise_search_runs")
     common.add_argument("--json", action="store_true", help="print JSON alone on standard output")
+    common.add_argument("--log-json", action="store_true", help="log in JSON lines, events of sweeps too; no progress")
     common.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
     return common
 
@@ -199,7 +204,7 @@ def _sweep_one(asked: Collected, options: argparse.Namespace) -> SweepOutcome:
     from noise_search.commands import run_sweep
 
     with progress() as reporter:
-        outcome = run_sweep(asked.config, store=options.store, reporter=reporter)
+        outcome = run_sweep(asked.config, store=options.store, reporter=None if options.log_json else reporter)
     if not options.json:
         print_outcome(outcome, asked.overrides)
     return outcome
@@ -208,16 +213,21 @@ def _sweep_one(asked: Collected, options: argparse.Namespace) -> SweepOutcome:
 def _status(options: argparse.Namespace, _: Sequence[str]) -> int:
     from noise_search import commands
 
+    def show(found: Sequence[dict[str, Any]]) -> None:
+        print_statuses(found)
+        if options.name is not None:
+            print_more(found[0], options.store)
+
+    if options.watch is not None:
+        return watch(options, show)
     if options.name is None:
         found = commands.statuses(store=options.store)
-        print_json(found) if options.json else print_statuses(found)
-        return DONE
-    one = commands.status(options.name, store=options.store)
+    else:
+        found = [commands.status(options.name, store=options.store)]
     if options.json:
-        print_json(one)
-        return DONE
-    print_statuses([one])
-    print_more(one, options.store)
+        print_json(found if options.name is None else found[0])
+    else:
+        show(found)
     return DONE
 
 

@@ -1,15 +1,15 @@
 """The log of a sweep: what its driver does, as JSON lines in a file, and what the package warns of meanwhile.
 
 A line is written at once and in one piece, so that a kill leaves whole lines. Events are seen in the file alone; on the
-console only where somebody asks for it with `log_as_json`, which shows the same lines there.
+console only where somebody asks for it with `logged_as_json`, which shows the same lines there.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -132,10 +132,17 @@ class Journal:
         return bool(getattr(record, "sweep", self.sweep) == self.sweep)
 
 
-def log_as_json() -> None:
+@contextmanager
+def logged_as_json() -> Iterator[None]:
     """Let whatever the program logs be JSON lines, and the events of sweeps be among them."""
-    for handler in [one for one in EVENTS.handlers if not isinstance(one, _Lines | logging.NullHandler)]:
-        EVENTS.removeHandler(handler)  # of an earlier call
-    for handler in logging.getLogger().handlers:
+    handlers = list(logging.getLogger().handlers)
+    before = [handler.formatter for handler in handlers]
+    for handler in handlers:
         handler.setFormatter(JsonLines())
         EVENTS.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler, formatter in zip(handlers, before, strict=True):
+            handler.setFormatter(formatter)
+            EVENTS.removeHandler(handler)

@@ -94,7 +94,7 @@ class MetricsFile:
 
         self._path, self._sweep, self._numbers = path, sweep, numbers
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)  # type: ignore[arg-type]  # a collector is whoever has `collect`
+        self._registry.register(self)
         self._ended: deque[tuple[float, int]] = deque()  # when how many trials had come to their end
         self._has_warned = False
 
