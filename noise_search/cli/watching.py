@@ -66,7 +66,7 @@ def _blocks(show: Callable[[Statuses], None]) -> Iterator[Callable[[Statuses], N
     from rich.live import Live
     from rich.text import Text
 
-    with Live(auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(auto_refresh=False) as live:
         yield lambda found: live.update(Text.from_ansi(_block(show, found)), refresh=True)
 
 

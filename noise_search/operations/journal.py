@@ -119,11 +119,11 @@ class Journal:
             logger.removeHandler(self._handler)
         self._handler.close()
 
-    def note(self, event: str, level: int = logging.INFO, **fields: object) -> None:
+    def note(self, event: str, level: int = logging.INFO, /, **fields: object) -> None:
         """Write what has happened."""
         EVENTS.log(level, event, extra=self.about(event, **fields))
 
-    def about(self, event: str, **fields: object) -> Mapping[str, object]:
+    def about(self, event: str, /, **fields: object) -> Mapping[str, object]:
         """Fields of an event that a message to people goes with: what its `extra` is."""
         return {"event": event, "sweep": self.sweep, **fields}
 

@@ -19,7 +19,7 @@ was killed and continued is the sweep that was not: with one job at a time, or w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -72,11 +72,14 @@ class Watched:
 
     Args:
         reporter: That shows it.
-        opened: Whose request counts, and whose metrics are brought up to date.
+        store, sweep_id: Whose request counts.
+        poll: Called before each look.
     """
 
-    def __init__(self, reporter: Reporter, opened: OpenSweep) -> None:
-        self._reporter, self._opened = reporter, opened
+    def __init__(
+        self, reporter: Reporter, store: Store, sweep_id: int, poll: Callable[[], None] = lambda: None
+    ) -> None:
+        self._reporter, self._store, self._sweep_id, self._poll = reporter, store, sweep_id, poll
         self._looked = time.monotonic()
 
     def begin(self, total: int, done: int) -> None:
@@ -96,8 +99,8 @@ class Watched:
         self._reporter.advance(epochs)
         if time.monotonic() - self._looked >= STOP_POLL_SECONDS:
             self._looked = time.monotonic()
-            self._opened.observer.poll()
-            refuse_to_go_on(self._opened.store, self._opened.sweep.id)
+            self._poll()
+            refuse_to_go_on(self._store, self._sweep_id)
 
 
 def drive(opened: OpenSweep, reporter: Reporter) -> None:
@@ -115,7 +118,8 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
     reference = Reference(spec.train.epochs, opened.executor.validation_samples)
     reference.load(opened.store, opened.sweep.id, board)
     on_job = partial(_report, board, reporter)
-    work = Work(opened, board, reference, Watched(reporter, opened).advance, on_job, spec.driver.cohort)
+    watched = Watched(reporter, opened.store, opened.sweep.id, opened.observer.poll)
+    work = Work(opened, board, reference, watched.advance, on_job, spec.driver.cohort)
     _bring_up_to_date(work)
     plan_left_behind(work)
     opened.observer.watch(board, opened.mirror)

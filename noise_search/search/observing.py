@@ -88,7 +88,7 @@ class Observer:
 
     # --- events ---
 
-    def about(self, event: str, **fields: object) -> Mapping[str, object]:
+    def about(self, event: str, /, **fields: object) -> Mapping[str, object]:
         """Fields of an event that is told to people too, as the `extra` of that message."""
         return self._journal.about(event, **fields)
 
