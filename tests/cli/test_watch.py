@@ -86,8 +86,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
         (store / "go").touch()
         on_screen = _read(main, seen)
         os.close(main)
-        lines, _ = piped.communicate(timeout=90)
-        assert (piped.returncode, drawn.wait(30)) == (0, 0), lines + on_screen
+        lines = piped.stdout.read()
+        assert (piped.wait(30), drawn.wait(30)) == (0, 0), lines + on_screen
     return store, first + lines, on_screen
 
 
@@ -119,11 +119,12 @@ def test_ctrl_c_ends_watching_with_130_and_not_the_sweep(tmp_path: Path) -> None
             arguments, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
+            assert process.stderr is not None
             first = process.stdout.readline()  # of a block, which begins with the time
             process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=60)
+            out, errors = process.stdout.read(), process.stderr.read()
         assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n", first)
-        assert (process.returncode, errors) == (130, "interrupted\n")
+        assert (process.wait(30), errors) == (130, "interrupted\n")
         assert NAME in out
         assert status(NAME, store=store)["state"] == "running"
 
