@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,14 +34,17 @@ def watch(
 
 
 def _changes(name: str | None, store: str | Path | None, seconds: float) -> Iterator[list[dict[str, Any]]]:
-    shown: list[dict[str, Any]] | None = None
-    due = -math.inf
+    def look() -> list[dict[str, Any]]:
+        return statuses(store=store) if name is None else [status(name, store=store)]
+
+    found = look()
     while True:
-        time.sleep(max(0.0, due - time.monotonic()))
-        due = time.monotonic() + seconds
-        found = statuses(store=store) if name is None else [status(name, store=store)]
-        if found != shown:
-            yield found
-            shown = found
+        yield found
+        shown, due = found, time.monotonic() + seconds
+        while found == shown:
+            if not any(one["state"] == "running" for one in shown):
+                return
+            time.sleep(max(0.0, due - time.monotonic()))
+            found, due = look(), time.monotonic() + seconds
         if not any(one["state"] == "running" for one in found):
-            return
+            found = look()  # it may have ended in the middle of the look

@@ -68,6 +68,12 @@ class _Lines(RotatingFileHandler):
             stream.write(self.terminator)
         return stream
 
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: ARG002, N802  # as logging has it
+        # Without formatting the line for it, which costs as much as all the rest: a file may be a line too long.
+        if self.stream is None:
+            self.stream = self._open()
+        return self.stream.tell() >= self.maxBytes
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  # as logging has it
         if not self._has_warned:
             self._has_warned = True

@@ -271,7 +271,7 @@ def test_a_mirror_that_falls_behind_is_told_and_counted_and_so_is_that_it_sends_
     mender = _Mender(tmp_path)
     assert drive(tmp_path, "tracking.enabled=true", "train.epochs=4", reporter=mender).state == "complete"
     behind = events(tmp_path, "mirror_behind")
-    assert "out to lunch" in behind[0]["reason"]
+    assert behind[0]["reason"].startswith("MlflowException: ")
     assert behind[0]["level"] == "warning"
     assert mender.seen["mirror_failing", ""] == 1
     assert mender.seen["mirror_unsent_messages", ""] >= behind[0]["unsent"] >= 1
