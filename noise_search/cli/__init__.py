@@ -112,8 +112,9 @@ class _Parser(argparse.ArgumentParser):
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in ("sweep", "train"):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    taken = {"sweep": rest, "train": rest, "confirm": [word for word in rest if not word.startswith("-")]}
+    if unknown := [word for word in rest if word not in taken.get(options.command, [])]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return options, rest
 
 

@@ -230,12 +230,13 @@ def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workb
 
 
 def _places(spec: SweepSpec, sweep: SweepRecord) -> dict[str, object]:
-    """Nodes of the configuration that say where this run keeps its runs in MLflow and its checkpoints."""
+    """Nodes of the configuration that say where this run trains, and keeps its runs in MLflow and its checkpoints."""
     before, now = _shared_checkpoints(sweep), spec.store.checkpoints
     if before != now:
         _log.warning("checkpoints of %s: from now on in %s, was %s, where they stay", sweep.name, now, before)
     tracking = {"tracking": spec.raw["tracking"]} if spec.tracking.enabled else {}
-    return {"store": {**cast(Mapping[str, object], sweep.config.get("store", {})), "checkpoints": now}, **tracking}
+    kept = {**cast(Mapping[str, object], sweep.config.get("store", {})), "checkpoints": now}
+    return {"store": kept, "executor": spec.raw["executor"], **tracking}
 
 
 def widest_job(spec: SweepSpec) -> int:
