@@ -19,7 +19,7 @@ from noise_search.store.engines import add_limits, add_pragmas, connect_engine, 
 from noise_search.store.locations import MLFLOW, OPTUNA, SEARCH, Location
 from noise_search.store.patience import Patience
 from noise_search.store.tables import SCHEMA, VERSION_TABLE
-from noise_search.store.versions import revision_of, schema_versions, shared_versions
+from noise_search.store.versions import file_version, revision_of, shared_versions
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -153,7 +153,7 @@ def is_current(location: Location, *, patient: bool = False) -> bool:
         finally:
             engine.dispose()
         return True
-    return schema_versions(location)[SEARCH] == SCHEMA and (location.folder / "optuna.db").is_file()
+    return file_version(location, SEARCH) == SCHEMA and (location.folder / "optuna.db").is_file()
 
 
 def alembic_config() -> Config:

@@ -20,13 +20,18 @@ def schema_versions(location: Location) -> dict[str, str | None]:
         CallerError: One cannot be read.
     """
     if not location.is_shared:
-        return {name: _of_file(path, _TABLES[name]) for name, path in _files(location).items()}
+        return {name: file_version(location, name) for name in _TABLES}
     engine = connect_engine(location.search_url)
     try:
         with explained(location), engine.connect() as connection:
             return shared_versions(connection)
     finally:
         engine.dispose()
+
+
+def file_version(location: Location, name: str) -> str | None:
+    """Revision of one database of a store in a folder; see `schema_versions`."""
+    return _of_file(_files(location)[name], _TABLES[name])
 
 
 def shared_versions(connection: Connection) -> dict[str, str | None]:
