@@ -1,9 +1,9 @@
-"""States of trials at rungs, one file each, written by whoever trained them.
+"""States of trials at rungs, one file each, written by whoever trained them into a folder on any file system.
 
     reference = write_checkpoint(folder, name, state, place, position)
     state = read_checkpoint(folder, reference, place, position)      # CheckpointError: train it again
 
-A file is safetensors, written beside its place and moved there. Its reference holds its name and SHA-256, so that what
+A file is safetensors, written whole or not at all. Its reference holds its name and SHA-256, so that what
 is read is what was written, and its place: only there do the bits of training go on as they would have. The file says
 itself after which epoch it was written, which is the position in every schedule, of noise and of the learning rate.
 """
@@ -22,8 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from noise_search.errors import CallerError
-from noise_search.files import write_whole
+from noise_search.folders import Folder, FolderError
 
 Reference = dict[str, str]
 SUFFIX = ".safetensors"
@@ -55,11 +54,13 @@ def fingerprint(mode: str, device: torch.device) -> str:
     return f"{mode} on {kind} by torch {torch.__version__} ({build})"
 
 
-def write_checkpoint(folder: Path, name: str, state: Mapping[str, Tensor], place: str, position: Position) -> Reference:
+def write_checkpoint(
+    folder: str | Path, name: str, state: Mapping[str, Tensor], place: str, position: Position
+) -> Reference:
     """Write a state, and say where it lies.
 
     Args:
-        folder: Where checkpoints of the sweep lie; made where it is missing.
+        folder: Path or URL of the sweep's checkpoints; made where it is missing.
         name: Of the file, without its suffix.
         state: Flat mapping of tensors.
         place: From `fingerprint`.
@@ -72,25 +73,27 @@ def write_checkpoint(folder: Path, name: str, state: Mapping[str, Tensor], place
     data = save(tensors, metadata=_metadata_of(position))
     file = f"{name}{SUFFIX}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / file, data, "checkpoint")
-    except (OSError, CallerError) as error:
+        Folder(str(folder)).write(file, data)
+    except FolderError as error:
         raise CheckpointError(str(error)) from error
     return {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "place": place}
 
 
-def read_checkpoint(folder: Path, reference: Mapping[str, str], place: str, position: Position) -> dict[str, Tensor]:
+def read_checkpoint(
+    folder: str | Path, reference: Mapping[str, str], place: str, position: Position
+) -> dict[str, Tensor]:
     """State that was written, on the CPU.
 
     Raises:
-        CheckpointError: The file is missing or another than was written, or was written in another place or position.
+        CheckpointError: The file cannot be read or is another than was written, or was written in another place or
+            position.
     """
     if reference["place"] != place:
         raise CheckpointError(f"{reference['file']}: made {reference['place']}, needed {place}")
     try:
-        data = (folder / reference["file"]).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{reference['file']}: {error.strerror}") from error
+        data = Folder(str(folder)).read(reference["file"])
+    except FolderError as error:
+        raise CheckpointError(str(error)) from error
     if hashlib.sha256(data).hexdigest() != reference["sha256"]:
         raise CheckpointError(f"{reference['file']}: not the file that was written")
     try:

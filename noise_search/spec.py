@@ -336,17 +336,35 @@ class ControlsSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrackingSpec:
-    """Where MLflow keeps the runs: the experiment's name, or no tracking at all."""
+    """Where MLflow keeps the runs, or no tracking at all.
+
+    Args:
+        enabled: Whether there are runs.
+        experiment: Name of theirs.
+        uri: Of an MLflow server, without user and password, which come from the environment; None takes the store's
+            own database.
+    """
 
     enabled: bool = True
     experiment: Annotated[str, Len(1, 200)] = "noise_search"
+    uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
-    """Where the store lies: a folder."""
+    """Where the store lies.
+
+    Args:
+        url: A folder, or the URL of a PostgreSQL database.
+        folder: Of the files of a store in PostgreSQL; None takes $NOISE_SEARCH_FOLDER, else ./noise_search_runs.
+        checkpoints: Folder or fsspec URL of the checkpoints of all its sweeps; None puts them with the other files.
+        retry_seconds: How long a sweep waits for a PostgreSQL server that is lost.
+    """
 
     url: str
+    folder: str | None = None
+    checkpoints: str | None = None
+    retry_seconds: Annotated[float, Interval(ge=0, le=7 * 86400)] = 300.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,21 @@ class Net(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.last(self.middle(torch.tanh(self.first(inputs.flatten(1)))))
         return logits
+
+
+class Poisoned(Net):
+    """Perceptron that ends its process, or raises, where noise has left too little of the images' background."""
+
+    def __init__(self, statistics: InputStatistics, least: float, kill: bool) -> None:
+        super().__init__(statistics)
+        self.least, self.kill = least, kill
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training and float((inputs == inputs.min()).float().mean()) < self.least:
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ValueError("poisoned")
+        return super().forward(inputs)
 
 
 _SHARED = nn.Linear(64, 16)

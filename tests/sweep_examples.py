@@ -84,7 +84,7 @@ def plan(*overrides: str) -> Plan:
     return make_plan(typed, load_dataset(typed.data))
 
 
-def drive(folder: Path, *overrides: str, reporter: Any = None) -> SweepOutcome:
+def drive(folder: Path | Location, *overrides: str, reporter: Any = None) -> SweepOutcome:
     """Run or continue the tiny sweep in a store at `folder`."""
     return run_sweep(config(*overrides), store=folder, reporter=reporter)
 
@@ -158,7 +158,7 @@ def last_results(store: Store, sweep_id: int) -> dict[int, ResultRecord]:
     return {found.member_id: found for found in sorted(store.results(sweep_id), key=lambda found: found.epoch)}
 
 
-def findings(folder: Path, name: str = NAME) -> dict[str, str]:
+def findings(folder: Path | Location, name: str = NAME) -> dict[str, str]:
     """All numbers of every member as text, by its name; equal texts mean equal bits."""
     with open_store(locate(folder), create=False) as store:
         sweep_id = store.sweep(name).id
@@ -189,7 +189,7 @@ def trials(found: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in found.items() if name.startswith("trial")}
 
 
-def asked(folder: Path, name: str = NAME) -> list[optuna.trial.FrozenTrial]:
+def asked(folder: Path | Location, name: str = NAME) -> list[optuna.trial.FrozenTrial]:
     """Trials of a sweep as Optuna has them."""
     with open_store(locate(folder), create=False) as store:
         study = optuna.load_study(

@@ -71,7 +71,8 @@ def test_status_counts_trials_by_outcome_and_what_they_took() -> None:
     one = status(NAME, store=finished_store())
     assert list(one) == [
         "name", "state", "seed", "budget", "trials", "controls", "over_a_constraint", "overused", "ended_because",
-        "epochs_trained", "epochs_saved", "samples_scored", "seconds", "best", "lead", "importance", "confirmations",
+        "epochs_trained", "epochs_saved", "samples_scored", "seconds", "best", "mlflow_behind", "lead",
+        "importance", "confirmations",
     ]  # fmt: skip
     assert (one["name"], one["state"], one["budget"]) == (NAME, "complete", {"trials": BUDGET, "seeds": 1})
     assert one["importance"] is None  # of so few trials

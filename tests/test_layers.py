@@ -18,6 +18,8 @@ PACKAGE = Path(noise_search.__file__).parent
 ORDER = (
     "errors",
     "files",
+    "urls",
+    "folders",
     "targets",
     "seeds",
     "schedules",
@@ -51,6 +53,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "hydra": ("config", "cli"),
     "omegaconf": ("config", "cli"),
     "sqlalchemy": ("store",),
+    "psycopg": ("store",),
+    "tenacity": ("store",),
     "alembic": ("store",),
     "mlflow": ("tracking",),
     "ray": ("execute.ray_cluster",),

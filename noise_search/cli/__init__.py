@@ -18,6 +18,9 @@ from noise_search import __version__
 from noise_search.cli.confirming import add_confirm
 from noise_search.cli.diagnosis import add_doctor
 from noise_search.cli.looking import add_ui
+from noise_search.cli.migrating import add_migrate
+from noise_search.cli.mirroring import add_mirror
+from noise_search.cli.passwords import log_without_passwords, passwords_apart
 from noise_search.cli.picking import add_cards, add_pick
 from noise_search.cli.removing import add_rm
 from noise_search.cli.reporting import add_report
@@ -48,6 +51,7 @@ from noise_search.cli.show import (
 from noise_search.cli.stopping import add_stop
 from noise_search.cli.training import add_train
 from noise_search.errors import CallerError, expected_one_of
+from noise_search.urls import without_password
 
 if TYPE_CHECKING:
     from noise_search.commands import SweepOutcome
@@ -73,12 +77,13 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
     try:
         options, rest = _parse(arguments)
-        logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, stream=sys.stderr, force=True)
-        code: int = options.run(options, rest)
+        log_without_passwords(logging.INFO if options.verbose else logging.WARNING)
+        with passwords_apart(options, rest) as rest:
+            code: int = options.run(options, rest)
     except SystemExit as stop:  # --help and --version
         return stop.code if isinstance(stop.code, int) else MISTAKE
     except CallerError as error:
-        print("\n".join(error.mistakes), file=sys.stderr)
+        print(without_password("\n".join(error.mistakes)), file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -88,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         logging.getLogger(__name__).info("traceback", exc_info=True)
         hint = "" if options.verbose else "; -v shows where"
-        print(f"failed: {type(error).__name__}: {_one_line(str(error))}{hint}", file=sys.stderr)
+        print(f"failed: {type(error).__name__}: {without_password(_one_line(str(error)))}{hint}", file=sys.stderr)
         return FAILED
     return code
 
@@ -107,8 +112,9 @@ class _Parser(argparse.ArgumentParser):
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in ("sweep", "train"):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    taken = {"sweep": rest, "train": rest, "confirm": [word for word in rest if not word.startswith("-")]}
+    if unknown := [word for word in rest if word not in taken.get(options.command, [])]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return options, rest
 
 
@@ -137,9 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     add_report(command)
     add_train(command)
     add_ui(command)
+    add_mirror(command)
     add_stop(command)
     add_rm(command)
     add_doctor(command)
+    add_migrate(command)
     listing = command("list", _list, "what can be searched, trained and scored")
     listing.add_argument("what", metavar="WHAT", help=", ".join(LISTS))
     return parser
@@ -147,7 +155,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common_options() -> _Parser:
     common = _Parser(add_help=False, allow_abbrev=False)
-    common.add_argument("--store", metavar="FOLDER", help=f"default: ${STORE_VARIABLE}, else ./noise_search_runs")
+    store = (
+        f"a folder, or postgresql+psycopg://USER@HOST/DATABASE; default: ${STORE_VARIABLE}, else ./noise_search_runs"
+    )
+    common.add_argument("--store", metavar="FOLDER_OR_URL", help=store)
     common.add_argument("--json", action="store_true", help="print JSON alone on standard output")
     common.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
     return common
@@ -210,13 +221,13 @@ def _status(options: argparse.Namespace, _: Sequence[str]) -> int:
 
     if options.name is None:
         found = commands.statuses(store=options.store)
-        print_json(found) if options.json else print_statuses(found)
+        print_json(found) if options.json else print_statuses(found, options.store)
         return DONE
     one = commands.status(options.name, store=options.store)
     if options.json:
         print_json(one)
         return DONE
-    print_statuses([one])
+    print_statuses([one], options.store)
     print_more(one, options.store)
     return DONE
 

@@ -35,6 +35,7 @@ def add_confirm(command: AddCommand) -> None:
         "confirm",
         _confirm,
         "confirm a sweep's front: choose on validation with fresh seeds, measure on test with others",
+        "executor=... and executor.KEY=... train elsewhere than the sweep did, such as executor=processes.",
     )
     confirm.add_argument("name", metavar="NAME")
     confirm.add_argument("--rule", default="best", metavar="RULE", help="that picks the winner, as of pick")
@@ -49,18 +50,18 @@ def add_confirm(command: AddCommand) -> None:
     confirm.add_argument("--preview", action="store_true", help="say what it would do and cost, and write nothing")
 
 
-def _confirm(options: argparse.Namespace, _: Sequence[str]) -> int:
+def _confirm(options: argparse.Namespace, executor: Sequence[str]) -> int:
     from noise_search import commands
 
     given = {name: value for name in _NUMBERS if (value := getattr(options, name)) is not None}
     plan = commands.plan_confirmation(
-        options.name, rule=options.rule, store=options.store, lr_check=options.lr_check, **given
+        options.name, rule=options.rule, store=options.store, lr_check=options.lr_check, executor=executor, **given
     )
     before = commands.confirmed_before(plan)
     if options.preview:
         _preview(plan, is_finished=before is not None, as_json=options.json)
         return DONE
-    outcome = before or _run(plan, shlex.join(_command(options, given)))
+    outcome = before or _run(plan, shlex.join(_command(options, executor, given)))
     if outcome is None:
         return INTERRUPTED
     print_json(asdict(outcome)) if options.json else _print(outcome)
@@ -89,12 +90,12 @@ def _preview(plan: ConfirmPlan, *, is_finished: bool, as_json: bool) -> None:
         print("finished:  it has all been done before; the command shows what it found", file=sys.stderr)
 
 
-def _command(options: argparse.Namespace, given: Mapping[str, int]) -> list[str]:
+def _command(options: argparse.Namespace, executor: Sequence[str], given: Mapping[str, int]) -> list[str]:
     """The command that goes on."""
     store = [] if options.store is None else ["--store", options.store]
     numbers = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     rates = [] if options.lr_check else ["--no-lr-check"]
-    return ["noise-search", "confirm", options.name, "--rule", options.rule, *numbers, *rates, *store]
+    return ["noise-search", "confirm", options.name, "--rule", options.rule, *numbers, *rates, *store, *executor]
 
 
 def _plan_json(plan: ConfirmPlan) -> dict[str, Any]:

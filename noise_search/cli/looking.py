@@ -22,7 +22,7 @@ LOOK_SECONDS = 1.0
 
 def add_ui(command: AddCommand) -> None:
     """Add the command to the command line."""
-    ui = command("ui", _ui, "MLflow's pages on the store's own database, until Ctrl-C")
+    ui = command("ui", _ui, "MLflow's pages of the store's sweeps: the tracking server's, or its own until Ctrl-C")
     ui.add_argument("name", nargs="?", metavar="NAME", help="sweep to link to; without it all experiments")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     ui.add_argument("--port", type=int, help="port to listen at (default: 5000, or a free one where that is in use)")
@@ -32,7 +32,7 @@ def add_ui(command: AddCommand) -> None:
 
 def _ui(options: argparse.Namespace, _: Sequence[str]) -> int:
     if not options.json:  # before the imports: they take seconds too
-        print("starting MLflow's server, which takes some seconds; its address follows", file=sys.stderr, flush=True)
+        print("MLflow's address follows in some seconds", file=sys.stderr, flush=True)
     from noise_search import commands
 
     if not _is_loopback(options.host):
@@ -45,11 +45,12 @@ def _ui(options: argparse.Namespace, _: Sequence[str]) -> int:
             _show(pages, as_json=options.json)
             if options.open:
                 webbrowser.open(pages.sweep)
-            while True:
+            while pages.server is not None:
                 pages.server.look()
                 time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:  # how this command is meant to end
-            return DONE
+            pass
+    return DONE
 
 
 def _is_loopback(host: str) -> bool:
@@ -66,5 +67,6 @@ def _show(pages: Pages, *, as_json: bool) -> None:
         print(f"MLflow: {pages.sweep}")
         if pages.trials is not None:
             print(f"trials: {pages.trials}  ([+] before the sweep's run unfolds them)")
-        print("Ctrl-C ends it")
+        if pages.server is not None:
+            print("Ctrl-C ends it")
     sys.stdout.flush()  # whoever reads a pipe waits for it

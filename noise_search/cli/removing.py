@@ -16,6 +16,7 @@ def add_rm(command: AddCommand) -> None:
     """Add the command to the command line."""
     rm = command("rm", _rm, "remove a sweep: its trials, study, files and MLflow runs")
     rm.add_argument("name", metavar="NAME")
+    rm.add_argument("--keep-runs", action="store_true", help="leave its runs in MLflow")
     rm.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
 
 
@@ -26,7 +27,7 @@ def _rm(options: argparse.Namespace, _: Sequence[str]) -> int:
     if not options.yes and not _agreed(f"{options.name}, {one['trials']['complete']} complete trials"):
         print("nothing was removed", file=sys.stderr)
         return DONE
-    removal = commands.rm(options.name, store=options.store)
+    removal = commands.rm(options.name, store=options.store, keep_runs=options.keep_runs)
     if options.json:
         print_json(asdict(removal))
     else:

@@ -12,7 +12,7 @@ from noise_search.cli.show import print_json
 
 _MLFLOW = {
     "sent": "MLflow: in the folder report of the sweep's run",
-    "behind": "MLflow: behind; the next run, pick, confirmation or report of the sweep sends it",
+    "behind": "MLflow: behind; noise-search mirror sends it, as does the next run, pick or report of the sweep",
     "busy": "MLflow: not told, for another process is at work on the sweep; ask again when that has ended",
 }
 

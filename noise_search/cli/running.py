@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from noise_search.cli.progress import Bar
 from noise_search.errors import CallerError, raise_if_any
+from noise_search.urls import scheme_of
 
 if TYPE_CHECKING:
     from noise_search.config import Collected
@@ -125,7 +126,7 @@ def store_variable(store: str | None) -> Iterator[None]:
     """Let the configuration see `--store` as it sees the environment variable."""
     before = os.environ.get(STORE_VARIABLE)
     if store is not None:
-        os.environ[STORE_VARIABLE] = str(Path(store).expanduser().absolute())
+        os.environ[STORE_VARIABLE] = store if scheme_of(store) else str(Path(store).expanduser().absolute())
     try:
         yield
     finally:

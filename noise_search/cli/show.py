@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noise_search.commands import Preview, SweepOutcome
     from noise_search.search.fronts import FrontRow
+    from noise_search.store import Location
 
 _WIDTH = 160  # columns of a table that goes into a file or a pipe
 _MINUTES_FROM, _HOURS_FROM = 120, 120  # seconds, minutes: in less, the smaller unit
@@ -49,6 +50,7 @@ def outcome_json(outcome: SweepOutcome) -> dict[str, Any]:
         "trials": dict(outcome.trials),
         "ended_because": dict(outcome.ended_because),
         "lead": outcome.lead and asdict(outcome.lead),
+        "mlflow_behind": outcome.mlflow_behind,
     }
 
 
@@ -75,10 +77,12 @@ def print_outcome(outcome: SweepOutcome, overrides: Sequence[str] = ()) -> None:
     _print_tracking(outcome)
     _print_rest(outcome)
     if outcome.picked is not None:
-        print(f"next:   {_command(f'confirm {outcome.name}', outcome.location.folder)}")
+        print(f"next:   {_command(f'confirm {outcome.name}', outcome.location)}")
+    if outcome.location.is_shared:
+        print("        (the password of the store is taken from PGPASSWORD or ~/.pgpass)")
 
 
-def _command(words: str, store: Path | str | None) -> str:
+def _command(words: str, store: Location | str | None) -> str:
     """A command of ours as it can be copied: the program from where the caller stands, and the store."""
     where = "" if store is None else f" --store {shlex.quote(str(store))}"
     return f"{program('noise-search')} {words}{where}"
@@ -94,10 +98,10 @@ def _print_pick(outcome: SweepOutcome, picked: FrontRow) -> None:
     if outcome.objective == "pareto":
         print("objective=pareto: the card has the best score all the same; --rule knee or min-clean=X takes another")
     if outcome.lead is not None:
-        _print_lead(outcome.name, asdict(outcome.lead), outcome.seeds, outcome.location.folder)
+        _print_lead(outcome.name, asdict(outcome.lead), outcome.seeds, outcome.location)
 
 
-def _print_lead(name: str, found: Mapping[str, Any], seeds: int, store: Path | str | None) -> None:
+def _print_lead(name: str, found: Mapping[str, Any], seeds: int, store: Location | str | None) -> None:
     """Warn of a lead over the best control that says nothing; a larger one is not worth a line."""
     from noise_search.search.leads import Lead, lead_text
 
@@ -134,9 +138,11 @@ def _print_rest(outcome: SweepOutcome) -> None:
 
 
 def _print_tracking(outcome: SweepOutcome) -> None:
-    if not outcome.location.tracking_path.exists():
+    if not outcome.is_tracked:
         return
-    print(f"MLflow: {_command(f'ui {outcome.name}', outcome.location.folder)}")
+    print(f"MLflow: {_command(f'ui {outcome.name}', outcome.location)}")
+    if outcome.mlflow_behind:
+        print(_behind_text(outcome.name, outcome.mlflow_behind, outcome.location))
 
 
 def program(name: str) -> str:
@@ -213,8 +219,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < _HOURS_FROM else f"{minutes // 60} h {minutes % 60} min"
 
 
-def print_statuses(found: Sequence[dict[str, Any]]) -> None:
-    """Print how sweeps stand as a table."""
+def print_statuses(found: Sequence[dict[str, Any]], store: str | None) -> None:
+    """Print how sweeps stand as a table, and which of them MLflow is behind with.
+
+    Args:
+        found: Of each sweep.
+        store: As the caller named it, for the commands that are named; None where it is the usual one.
+    """
     print_table(
         [
             {
@@ -231,6 +242,14 @@ def print_statuses(found: Sequence[dict[str, Any]]) -> None:
             for one in found
         ]
     )
+    for one in found:
+        if one["mlflow_behind"]:
+            print(_behind_text(one["name"], one["mlflow_behind"], store))
+
+
+def _behind_text(name: str, messages: int, store: Location | str | None) -> str:
+    """What to do about messages that MLflow has not taken."""
+    return f"MLflow lacks {_plural(messages, 'message')} of {name}: {_command(f'mirror {name}', store)} sends them"
 
 
 def print_more(found: dict[str, Any], store: str | None) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from noise_search.commands.checks import Check
 from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
 from noise_search.commands.confirming import ConfirmOutcome, confirm, confirmed_before, run_confirmation
-from noise_search.commands.diagnosis import Check, doctor
+from noise_search.commands.diagnosis import doctor
 from noise_search.commands.looking import Pages, ui
+from noise_search.commands.migrating import Migration, migrate
+from noise_search.commands.mirroring import Mirrored, mirror
 from noise_search.commands.picking import PickOutcome, pick
-from noise_search.commands.places import DEFAULT_STORE, store_location
+from noise_search.commands.places import store_location
 from noise_search.commands.previewing import Preview, preview, preview_of
 from noise_search.commands.reading import front, listing, status, statuses
 from noise_search.commands.registered import cards, registered_card
@@ -17,12 +20,15 @@ from noise_search.commands.stopping import Stopped, stop
 from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
 from noise_search.commands.training import Trained, TrainOutcome, run_training, train
 from noise_search.search.reporting import Silent
+from noise_search.store import DEFAULT_STORE
 
 __all__ = [
     "DEFAULT_STORE",
     "Check",
     "ConfirmOutcome",
     "ConfirmPlan",
+    "Migration",
+    "Mirrored",
     "Pages",
     "PickOutcome",
     "Preview",
@@ -39,6 +45,8 @@ __all__ = [
     "doctor",
     "front",
     "listing",
+    "migrate",
+    "mirror",
     "pick",
     "plan_confirmation",
     "preview",

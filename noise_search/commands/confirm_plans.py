@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from noise_search.commands.places import store_location
-from noise_search.config import build
+from noise_search.config import build, compose
 from noise_search.config.held_out import held_out_suite
 from noise_search.corruptions.suites import Suite
 from noise_search.data import Dataset
@@ -70,6 +71,7 @@ def plan_confirmation(
     constant_trials: int | None = None,
     lr_check: bool = True,
     store: str | Path | None = None,
+    executor: Sequence[str] = (),
 ) -> ConfirmPlan:
     """Check a confirmation, and say what it costs.
 
@@ -83,14 +85,15 @@ def plan_confirmation(
         constant_trials: Trials of the search among constant policies; None: as many as the sweep has.
         lr_check: Whether the winner and no noise train at half and double the learning rate too, on validation.
         store: Folder of the store.
+        executor: Overrides such as `executor=processes`; none train where the sweep did.
 
     Raises:
         CallerError: For every mistake in the arguments, a sweep that is running, an empty front, other data than those
             of the sweep, or data without a held-out suite.
     """
     rule = rule_named(rule).text  # two spellings of one rule would read test twice
-    with open_store(store_location(store), create=False) as opened:
-        sweep = opened.sweep(name)
+    with open_store(store_location(store), create=False, patient=True) as opened:
+        sweep = _on_executor(opened.sweep(name), executor)
         spec, dataset = _loaded(opened, sweep)
         fixed = MEASURE_SEEDS_OF_SMALL if len(dataset.train) < SMALL else MEASURE_SEEDS
         held_out = held_out_suite(spec.data.name, dataset.modality)
@@ -135,6 +138,21 @@ def _plan(
         smallest_gain_in_sd=smallest_detectable(1 / math.sqrt(seeds), seeds - 1),
         smallest_gain=_smallest_gain(store, sweep, settings),
     )
+
+
+def _on_executor(sweep: SweepRecord, overrides: Sequence[str]) -> SweepRecord:
+    """The sweep as if it had trained on another executor, or its own with other values, which changes no number."""
+    if not overrides:
+        return sweep
+    keys = [override.partition("=")[0] for override in overrides]
+    if others := [key for key in keys if key.split(".")[0] != "executor"]:
+        raise CallerError(f"confirm: expected executor=... or executor.KEY=..., got {others[0]}=...")
+    own = cast(Mapping[str, object], sweep.config["executor"])
+    if "executor" in keys:
+        return replace(sweep, config={**sweep.config, "executor": compose(overrides)["executor"]})
+    composed = compose([f"executor={own['name']}", *overrides])["executor"]
+    given = {key.split(".")[1] for key in keys}
+    return replace(sweep, config={**sweep.config, "executor": {**own, **{key: composed[key] for key in given}}})
 
 
 def _loaded(store: Store, sweep: SweepRecord) -> tuple[SweepSpec, Dataset]:

@@ -73,7 +73,7 @@ def confirm(name: str, *, reporter: Reporter | None = None, **settings: Any) -> 
 
 def confirmed_before(plan: ConfirmPlan) -> ConfirmOutcome | None:
     """What a confirmation found that is finished; None where training, or telling MLflow of it, is not at its end."""
-    with open_store(plan.location, create=False) as store:
+    with open_store(plan.location, create=False, patient=True) as store:
         record = latest_with(store.confirmations(plan.sweep.id), plan.settings.stored())
         if record is None or not is_finished(record) or (plan.spec.tracking.enabled and store.unsent(plan.sweep.id, 1)):
             return None
@@ -97,7 +97,7 @@ def run_confirmation(
             stored stays.
         CallerError: The search among constant policies failed; the sweep is driven by somebody.
     """
-    with open_store(plan.location, create=True) as store, store.take_lease(plan.sweep.id) as writer:
+    with open_store(plan.location, create=True, patient=True) as store, store.take_lease(plan.sweep.id) as writer:
         writer.update_sweep(stop_requested=False)
         said = Watched(reporter or Silent(), store, plan.sweep.id)
         record = begin_confirmation(writer, plan.settings.stored())
@@ -155,7 +155,7 @@ def _search_constants(plan: ConfirmPlan, reporter: Reporter) -> None:
     """Run the rival's search to its end: one that was cut short would not be tuned as hard."""
     name, trials = plan.settings.constants
     config = _constant_config(plan.sweep.config, name, trials)
-    outcome = run_sweep(config, store=plan.location.folder, reporter=reporter)
+    outcome = run_sweep(config, store=plan.location, reporter=reporter)
     if outcome.state == "interrupted":  # a sweep closes itself and says so
         raise KeyboardInterrupt
     if outcome.state != "complete":

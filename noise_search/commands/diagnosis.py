@@ -10,49 +10,40 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from packaging.requirements import Requirement
 
+from noise_search.commands.checks import Check, State
+from noise_search.commands.diagnosis_of_servers import store_server
 from noise_search.commands.places import store_location
-from noise_search.config import compose
+from noise_search.config import compose, tracking_mistakes
 from noise_search.data import DATASETS, Source
-from noise_search.errors import CallerError
+from noise_search.errors import CallerError, raise_if_any
+from noise_search.spec import TrackingSpec
 from noise_search.store import Location, is_current, open_store
-from noise_search.tracking.mlflow_sink import connect
+from noise_search.tracking.clients import connect, look_at
+from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
+from noise_search.tracking.places import tracking_uri as uri_of
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_BYTES, FEW_FREE_BYTES = 100 * 2**20, 2**30
 DISTRIBUTION = "noise-search"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
+def doctor(*, store: str | Path | None = None, tracking_uri: str | None = None) -> list[Check]:
+    """Look at Python, packages, threads, the GPU, the store, tracking and the data sets; changes nothing.
 
     Args:
-        name: What it is.
-        state: ok; absent, what is not there and need not be; warn, which stops nothing; or fail.
-        found: How it stands.
-        advice: What to do about it; empty where there is nothing to do.
+        store: Folder or URL of the store, which need not be there.
+        tracking_uri: Of an MLflow server to look at, besides those that sweeps of the store have their runs on.
+
+    Raises:
+        CallerError: `tracking_uri` is no address of a server, or has a password in it.
     """
-
-    name: str
-    state: Literal["ok", "absent", "warn", "fail"]
-    found: str
-    advice: str = ""
-
-
-def doctor(*, store: str | Path | None = None) -> list[Check]:
-    """Look at Python, packages, threads, the GPU, the store and the data sets; changes nothing.
-
-    Args:
-        store: Folder of the store, which need not be there.
-    """
+    raise_if_any(tracking_mistakes(TrackingSpec(uri=tracking_uri)))
     location = store_location(store)
     looks: dict[str, Callable[[], Iterator[Check]]] = {
         "Python": _python,
@@ -62,6 +53,7 @@ def doctor(*, store: str | Path | None = None) -> list[Check]:
         "store folder": lambda: _folder(location),
         "store": lambda: _databases(location),
         "MLflow database": lambda: _tracking(location),
+        "MLflow server": lambda: _servers(location, tracking_uri),
         "data": _data,
     }
     return [check for name, look in looks.items() for check in _looked(name, look)]
@@ -148,7 +140,7 @@ def _folder(location: Location) -> Iterator[Check]:
     yield Check("free disk", state, f"{free / 2**30:.1f} GiB", "" if state == "ok" else f"make room, or {elsewhere}")
 
 
-def room(free_bytes: int) -> Literal["ok", "warn", "fail"]:
+def room(free_bytes: int) -> State:
     """Whether so much free disk is enough for sweeps."""
     if free_bytes < LEAST_FREE_BYTES:
         return "fail"
@@ -156,6 +148,9 @@ def room(free_bytes: int) -> Literal["ok", "warn", "fail"]:
 
 
 def _databases(location: Location) -> Iterator[Check]:
+    if location.is_shared:
+        yield from store_server(location)
+        return
     if not (location.folder / "search.db").is_file():
         yield Check("store", "ok", "none yet: the first sweep makes it")
         return
@@ -167,6 +162,12 @@ def _databases(location: Location) -> Iterator[Check]:
 
 
 def _tracking(location: Location) -> Iterator[Check]:
+    if location.is_shared:
+        is_current(location)  # to connect to what is not there would make tables
+        create_tracking_schema(location.tracking_url)
+        count = len(connect(location.tracking_url).search_experiments())
+        yield Check("MLflow database", "ok", f"{count} experiments")
+        return
     if not location.tracking_path.is_file():
         yield Check("MLflow database", "ok", "none yet: the first tracked sweep makes it")
         return
@@ -177,6 +178,31 @@ def _tracking(location: Location) -> Iterator[Check]:
         return
     count = len(connect(location.tracking_url).search_experiments())
     yield Check("MLflow database", "ok", f"{count} experiments")
+
+
+def _servers(location: Location, named: str | None) -> Iterator[Check]:
+    """Servers that sweeps of the store have their runs on, and one that is named: do they answer and let us in?"""
+    for address in dict.fromkeys([*([] if named is None else [named]), *_addresses(location)]):
+        yield from _looked(f"MLflow server {address}", partial(_server, address))
+
+
+def _addresses(location: Location) -> list[str]:
+    """Servers of a store's sweeps; none of a store that cannot be read, of which another check tells."""
+    try:
+        if not is_current(location):
+            return []
+        with open_store(location, create=False) as opened:
+            return [uri for sweep in opened.sweeps() if (uri := uri_of(sweep.config))]
+    except CallerError:
+        return []
+
+
+def _server(address: str) -> Iterator[Check]:
+    found = look_at(address)
+    says = f"MLflow {found.version}, login accepted, {found.experiments} experiments"
+    ours, theirs = (version.partition(".")[0] for version in (found.client_version, found.version))
+    advice = "" if ours == theirs else f"here is MLflow {found.client_version}: install one of the same first number"
+    yield Check(f"MLflow server {address}", "warn" if advice else "ok", says, advice)
 
 
 def _has_tables(path: Path) -> bool:

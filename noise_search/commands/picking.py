@@ -17,13 +17,14 @@ from noise_search.policy.evidence import CONFIRMED, SEARCHED
 from noise_search.search.cards import make_card, versions
 from noise_search.search.driver import Reporter
 from noise_search.search.fronts import FrontRow, complete_trials
-from noise_search.search.opening import BEHIND, BUSY, SENT, leave_and_send
 from noise_search.search.picking import Picked, missed, notes, picked, trials_then
 from noise_search.search.registering import card_folder, model_entry, model_key, trained_again, write_model
 from noise_search.search.reporting import Silent
+from noise_search.search.sending import BEHIND, BUSY, SENT, leave_and_send
 from noise_search.spec import SweepSpec
 from noise_search.store import CardRecord, Location, NewCard, Store, SweepRecord, Writer, open_store
-from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
+from noise_search.tracking.mlflow_sink import prepare
+from noise_search.tracking.places import place_of
 from noise_search.training import load_dataset
 
 _TEST_READS = re.compile(r"^  test_reads: \d+$", flags=re.MULTILINE)  # in the file of a card, within its evidence
@@ -143,7 +144,7 @@ def _outcome(sweep: SweepRecord, found: Picked, card: Card, record: CardRecord, 
 
 _NOT_SENT = {
     BUSY: ("the sweep is running: its model is left out of MLflow's registry; pick again when it has ended",),
-    BEHIND: ("MLflow is behind: the next run, pick, confirmation or report of the sweep registers the model",),
+    BEHIND: ("MLflow is behind: noise-search mirror registers the model, as does the next run or pick of the sweep",),
 }
 
 
@@ -165,7 +166,7 @@ def _in_mlflow(own: _Registration, outcome: PickOutcome, reporter: Reporter) -> 
         if model_key(own.card) not in own.store.outbox_keys(own.sweep.id):
             more.extend(_leave_model(own, writer, outcome, reporter))
 
-    came = leave_and_send(own.store, own.sweep.id, own.location, leave)
+    came = leave_and_send(own.store, own.sweep, leave)
     model = own.sweep.name if came == SENT else None
     return replace(outcome, model=model, notes=(*outcome.notes, *more, *_NOT_SENT.get(came, ())))
 
@@ -178,7 +179,7 @@ def _leave_model(own: _Registration, writer: Writer, outcome: PickOutcome, repor
     result, weights = trained_again(spec, own.sweep, dataset, outcome.card.policy, reporter.advance)
     folder = card_folder(own.location, own.sweep.name, own.card.version)
     write_model(folder, own.card, weights, spec, dataset.statistics)
-    create_tracking_schema(own.location.tracking_url)
+    prepare(place_of(own.location, own.sweep))
     writer.enqueue([model_entry(spec, own.sweep, own.card, folder)])
     clean, searched = result.scores["clean"], outcome.row.clean
     if spec.budget.seeds > 1 or clean == searched:

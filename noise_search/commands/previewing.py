@@ -9,13 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from noise_search.commands.places import sweep_location
 from noise_search.config import build, compose
 from noise_search.data import forget_loaded
 from noise_search.search.opening import Earlier, Plan, earlier, make_plan, modes_of, widest_job
 from noise_search.search.space import searched
 from noise_search.search.stopping import COMPLETE_AT_LEAST, rung_epochs
 from noise_search.spec import Choices, Range, SweepSpec
-from noise_search.store import FINAL_STATES, locate
+from noise_search.store import FINAL_STATES
 from noise_search.training import Resolved, Workbench, load_dataset, provisional_workbench
 from noise_search.training.modes import resolve_modes, seconds_to_score, seconds_to_train
 from noise_search.training.threads import cpu_threads
@@ -87,7 +88,7 @@ def preview_of(config: Mapping[str, Any], *, store: str | Path | None = None) ->
     """Say what a sweep of a composed configuration would do; see `preview`."""
     spec = build(config)
     plan = make_plan(spec, load_dataset(spec.data))
-    found = earlier(plan, locate(spec.store.url if store is None else store))
+    found = earlier(plan, sweep_location(spec.store, store))
     rungs, slots = rung_epochs(spec.stopping, spec.train.epochs), spec.budget.seeds
     at_most, expected = _parts_left(spec, rungs, found)
     epochs = _epochs(expected) * slots

@@ -80,6 +80,7 @@ def _status(store: Store, record: SweepRecord) -> dict[str, Any]:
         "seed": record.identity.get("seed"),
         "budget": {"trials": record.budget_trials, "seeds": record.identity.get("budget.seeds", 1)},
         **progress(store, record, is_driven=state == "running"),
+        "mlflow_behind": store.unsent_count(record.id),
     }
 
 

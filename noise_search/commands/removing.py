@@ -28,7 +28,7 @@ class Removal:
     left: tuple[str, ...]
 
 
-def rm(name: str, *, store: str | Path | None = None) -> Removal:
+def rm(name: str, *, store: str | Path | None = None, keep_runs: bool = False) -> Removal:
     """Remove a sweep with its trials, confirmations, Optuna study, files and runs in MLflow, for good.
 
     A search among constant policies that a confirmation ran is a sweep of its own, and stays.
@@ -37,14 +37,17 @@ def rm(name: str, *, store: str | Path | None = None) -> Removal:
     Args:
         name: Of the sweep.
         store: Folder of the store.
+        keep_runs: Leave what MLflow has of it where it is.
 
     Raises:
         CallerError: For an unknown name, a missing store, or a sweep that is being driven.
+        TrackingServerError: Its runs are on a server that does not answer; they and the sweep are still there.
     """
     location = store_location(store)
     with open_store(location, create=False) as opened:
         sweep = opened.sweep(name)
         members = len(opened.members(sweep.id))
         left = constant_sweeps(opened, sweep.id)
-        runs = remove_sweep(opened, location, sweep, sweep_files(name, location)["card"].parent)
+        folder = sweep_files(name, location)["card"].parent
+        runs = remove_sweep(opened, location, sweep, folder, keep_runs=keep_runs)
     return Removal(name, members, runs, left)

@@ -15,8 +15,9 @@ from noise_search.reports.contents import Contents, read
 from noise_search.reports.figures import figures_of
 from noise_search.reports.page import page_of, write_files
 from noise_search.search.mirroring import files_entry
-from noise_search.search.opening import leave_and_send
+from noise_search.search.sending import leave_and_send
 from noise_search.store import Location, Store, Writer, open_store
+from noise_search.tracking.places import place_of
 
 OFF = "off"
 
@@ -28,9 +29,9 @@ class Report:
     Args:
         name: Of the sweep.
         path: Where the page lies.
-        mlflow: `sent` where the run of the sweep has it too; `behind` where MLflow has not taken it yet, which the
-            next run of the sweep, pick, confirmation or report makes up for; `busy` where somebody drives the sweep,
-            whose run gets it when that ends; `off` where the sweep is not tracked, or MLflow's database is gone.
+        mlflow: `sent` where the run of the sweep has it too; `behind` where MLflow has not taken it yet, which `mirror`
+            or the next run of the sweep, pick, confirmation or report makes up for; `busy` where somebody drives the
+            sweep, whose run gets it when that ends; `off` where the sweep is not tracked, or MLflow's database is gone.
         numbers: What the page says, as plain data.
     """
 
@@ -67,11 +68,11 @@ def report(name: str, *, output: str | Path | None = None, store: str | Path | N
 def _mirrored(store: Store, location: Location, contents: Contents) -> str:
     """Log page and figures to MLflow, from copies in the store: the caller's own file may go away at once."""
     sweep = contents.sweep
-    if not is_tracked(sweep) or not location.tracking_path.is_file():
+    if not is_tracked(sweep) or not place_of(location, sweep).is_there:
         return OFF
 
     def leave(writer: Writer) -> None:
         files = write_files(contents, sweep_files(sweep.name, location)["report"].parent)
         writer.enqueue([files_entry(sweep, "report", files)])
 
-    return leave_and_send(store, sweep.id, location, leave)
+    return leave_and_send(store, sweep, leave)

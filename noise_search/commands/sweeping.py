@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from noise_search.commands.places import is_tracked, sweep_location
 from noise_search.config import build, compose
 from noise_search.corruptions.suites import uncalibrated
 from noise_search.data import forget_loaded
@@ -23,7 +24,7 @@ from noise_search.search.opening import OpenSweep, Plan, finished, make_plan, op
 from noise_search.search.pick import pick_row
 from noise_search.search.progress import STORED, left, progress, shown, state_reached
 from noise_search.search.reporting import Silent
-from noise_search.store import Location, OutboxEntry, SweepRecord, locate, open_store
+from noise_search.store import Location, OutboxEntry, SweepRecord, open_store
 from noise_search.training import load_dataset
 
 
@@ -49,6 +50,8 @@ class SweepOutcome:
         trials: How many there are by outcome.
         ended_because: Why trials were stopped, failed or infeasible, and how many each.
         lead: Of the best trial over the best control; None before both are complete.
+        is_tracked: Whether MLflow is to have its runs.
+        mlflow_behind: Messages that MLflow lacks, as when its server was down.
     """
 
     name: str
@@ -67,6 +70,8 @@ class SweepOutcome:
     trials: Mapping[str, int] = field(default_factory=dict)
     ended_because: Mapping[str, int] = field(default_factory=dict)
     lead: Lead | None = None
+    is_tracked: bool = False
+    mlflow_behind: int = 0
 
     @property
     def all_failed(self) -> bool:
@@ -85,7 +90,7 @@ def sweep(
 
     Args:
         overrides: Hydra overrides, as on the command line.
-        store: Folder of the store; None takes `store.url` of the configuration.
+        store: Folder or URL of the store; None takes `store.url` of the configuration.
         config_dir: Folder with configuration groups of your own.
         reporter: Told of progress; None shows nothing.
 
@@ -98,11 +103,11 @@ def sweep(
 
 
 def run_sweep(
-    config: Mapping[str, Any], *, store: str | Path | None = None, reporter: Reporter | None = None
+    config: Mapping[str, Any], *, store: str | Path | Location | None = None, reporter: Reporter | None = None
 ) -> SweepOutcome:
     """Run a sweep from a composed configuration; see `sweep`."""
     spec = build(config)
-    location = locate(spec.store.url if store is None else store)
+    location = sweep_location(spec.store, store)
     plan = make_plan(spec, load_dataset(spec.data))
     if done := finished(plan, location):
         return _outcome(done, location, changed=False)
@@ -112,7 +117,7 @@ def run_sweep(
 
 
 def _record(plan: Plan, location: Location) -> SweepRecord:
-    with open_store(location, create=False) as store:
+    with open_store(location, create=False, patient=True) as store:
         return store.sweep(plan.name)
 
 
@@ -198,9 +203,9 @@ def sweep_files(name: str, location: Location) -> dict[str, Path]:
 
 
 def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: str | None = None) -> SweepOutcome:
-    with open_store(location, create=False) as store:
+    with open_store(location, create=False, patient=True) as store:
         rows, (waiting, not_asked) = front_rows(store, record.id), left(store, record)
-        found = progress(store, record, is_driven=False)
+        found, behind = progress(store, record, is_driven=False), store.unsent_count(record.id)
         ahead = lead(store, record, rows)
     picked = pick_row(rows, "best") if any(row.on_front for row in rows) else None
     files = {key: path for key, path in sweep_files(record.name, location).items() if path.exists()}
@@ -222,4 +227,6 @@ def _outcome(record: SweepRecord, location: Location, *, changed: bool, state: s
         trials=found["trials"],
         ended_because=found["ended_because"],
         lead=ahead,
+        is_tracked=is_tracked(record),
+        mlflow_behind=behind,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from noise_search.config.addresses import tracking_mistakes
 from noise_search.config.cards import CardBase, card_base
 from noise_search.config.checks import build, check
 from noise_search.config.compose import Collected, collect, compose, config_folder
@@ -17,4 +18,5 @@ __all__ = [
     "compose",
     "config_folder",
     "parse_space",
+    "tracking_mistakes",
 ]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from noise_search.config.addresses import checkpoint_mistakes, tracking_mistakes
 from noise_search.config.spaces import parse_space
 from noise_search.corruptions.suites import ANY_DATA, TUNE_KINDS, is_held_out, suite_from_mapping
 from noise_search.data import DATASETS, load
@@ -42,6 +43,7 @@ from noise_search.spec import (
     TrainSpec,
 )
 from noise_search.targets import resolve
+from noise_search.urls import without_password
 
 T = TypeVar("T")
 _NODES: dict[str, type[Any]] = {
@@ -106,8 +108,16 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
     }
     if parts["stopping"] and parts["stopping"].name != "none" and epochs == 1:
         mistakes.append(f"train.epochs: expected at least 2 for stopping={parts['stopping'].name}, got 1")
+    mistakes += tracking_mistakes(parts["tracking"]) if parts["tracking"] else []
+    mistakes += checkpoint_mistakes(parts["store"]) if parts["store"] else []
     raise_if_any(mistakes)
-    return SweepSpec(**parts, raw=config)
+    return SweepSpec(**parts, raw=_without_password(config))
+
+
+def _without_password(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as it may be stored and shown."""
+    store = {**config["store"], "url": without_password(config["store"]["url"])}
+    return {**config, "store": store}
 
 
 def _known() -> set[str]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from noise_search.corruptions.suites import HELD_OUT
 from noise_search.errors import CallerError, expected_one_of
@@ -63,8 +64,8 @@ def compose(
     places = ",".join([f"file://{Path(config_dir).resolve()}", *shipped]) if config_dir is not None else ""
     search = [f"hydra.searchpath=[{places}]"] if places else []
 
-    def make(chosen: Sequence[str]) -> dict[str, Any]:
-        return _plain(hydra.compose(CONFIG_NAME, [*search, *chosen]))
+    def make(chosen: Sequence[str], *, whole: bool = True) -> dict[str, Any]:
+        return _plain(hydra.compose(CONFIG_NAME, [*search, *chosen]), whole=whole)
 
     with _GLOBAL_HYDRA, _primary_folder(primary) as folder:
         GlobalHydra.instance().clear()
@@ -72,7 +73,8 @@ def compose(
             try:
                 return make(overrides)
             except _REFUSED as error:
-                raise CallerError(*(_mistakes_of_each(make, overrides) or [_in_one_line(error)])) from error
+                mistakes = _mistakes_of_each(partial(make, whole=False), overrides)
+                raise CallerError(*(mistakes or [_in_one_line(error)])) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +160,9 @@ def _mistakes_of_each(make: Callable[[Sequence[str]], object], overrides: Sequen
     return mistakes
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+def _plain(config: DictConfig, *, whole: bool = True) -> dict[str, Any]:
+    """Plain content, in which only what is not `whole` may lack a mandatory value."""
+    content = OmegaConf.to_container(config, resolve=True, throw_on_missing=whole)
     return cast(dict[str, Any], _with_gates_read(content))
 
 
@@ -181,6 +184,8 @@ def _in_one_line(error: Exception, override: str = "configuration") -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         return _unknown_key(str(cause.full_key), [str(key) for key in cause.parent_node])
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{cause.full_key}: expected a value, got none"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     kept = [line for line in dict.fromkeys(lines) if not line.startswith(("full_key:", "object_type="))]
     return f"{override}: {'; '.join(kept)}"

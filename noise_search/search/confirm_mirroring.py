@@ -17,7 +17,7 @@ from noise_search.search.confirming import Confirmation
 from noise_search.search.evidence import PUBLISHED, Evidence, grouped
 from noise_search.search.learning_rates import is_at_rate
 from noise_search.search.mirroring import milliseconds, policy_parameters
-from noise_search.search.opening import drain, start_mirror
+from noise_search.search.sending import drain, start_mirror
 from noise_search.spec import SweepSpec
 from noise_search.statistics import PairedDifference
 from noise_search.store import (
@@ -39,7 +39,8 @@ from noise_search.tracking.messages import (
     SweepClosed,
     SweepOpened,
 )
-from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
+from noise_search.tracking.mlflow_sink import prepare
+from noise_search.tracking.places import place_of
 
 STAGES = {CHOOSE: "stage 1", MEASURE: "stage 2"}
 
@@ -134,10 +135,10 @@ def mirrored(
 ) -> Iterator[ConfirmationMirror]:
     """Mirror of a confirmation, open; on leaving everything is sent, and one that was cut short says so."""
     if spec.tracking.enabled:
-        create_tracking_schema(store.location.tracking_url)
+        prepare(place_of(store.location, sweep))
     told = ConfirmationMirror(spec, sweep, store, writer, record)
     told.open()
-    mirror = start_mirror(store, sweep.id, store.location) if spec.tracking.enabled else None
+    mirror = start_mirror(store, sweep) if spec.tracking.enabled else None
     try:
         yield told
     except KeyboardInterrupt:
@@ -147,7 +148,7 @@ def mirrored(
         told.cut_short("FAILED")
         raise
     finally:
-        drain(mirror)
+        drain(mirror, store, sweep)
 
 
 def _of_arm(own: Sequence[Confirmed], now: int) -> Iterator[MetricPoint]:

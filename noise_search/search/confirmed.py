@@ -9,7 +9,8 @@ from typing import Any, cast
 from noise_search.corruptions import CORRUPTIONS
 from noise_search.metrics import counts_unpacked
 from noise_search.policy import Policy, policy_from_list
-from noise_search.search.evidence import BEST_RANDOM, WINNER, Evidence, Yard, evidence, seen_families
+from noise_search.search.arms import ORDERING
+from noise_search.search.evidence import BEST_RANDOM, NO_NOISE, WINNER, Evidence, Yard, evidence, seen_families
 from noise_search.search.learning_rates import RateCheck, rate_check
 from noise_search.store import CHOOSE, MEASURE, ConfirmationRecord, Confirmed, Store
 
@@ -74,8 +75,13 @@ def measured(store: Store, record: ConfirmationRecord) -> Measured:
 
 
 def _arms(record: ConfirmationRecord, trainings: Sequence[Confirmed]) -> list[Confirmed]:
-    """Trainings of stage 2; the best random policy, trained once among the others, is an arm of its own as well."""
-    arms = [one for one in trainings if one.stage == MEASURE]
+    """Trainings of stage 2, in an order that does not depend on which of them ended first.
+
+    The best random policy, trained once among the others, is an arm of its own as well.
+    """
+    choice = cast(Mapping[str, Mapping[str, object]], record.choice)
+    order = list(dict.fromkeys([WINNER, NO_NOISE, *choice["policies"], *choice["randoms"], *ORDERING]))
+    arms = sorted((one for one in trainings if one.stage == MEASURE), key=lambda one: (one.seed, order.index(one.arm)))
     best = chosen_by(record).get(BEST_RANDOM)
     return arms + [replace(one, arm=BEST_RANDOM) for one in arms if one.arm == best]
 

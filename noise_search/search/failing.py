@@ -28,7 +28,7 @@ Kind = Literal["error", "memory", "lost"]
 def after_failure(work: Work, own: UnderWay, error: Exception) -> None:
     """Store that a job has failed, and what it cost, and plan what is left of it; who was alone in it is to blame."""
     seats = own.group.seats
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_ERROR]
+    reason = _reason(error)
     kind, slots = _kind(error), min(len(seats) * len(work.seeds), work.width)
     can_be_split = len(seats) > 1 or (kind == "memory" and slots > 1)
     alone = None if can_be_split else seats[0]
@@ -49,6 +49,12 @@ def after_failure(work: Work, own: UnderWay, error: Exception) -> None:
     else:
         _blame(work, alone, kind, reason, error)
     _plan_again(work, own)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line that every database takes: PostgreSQL no NUL, none of them half a character."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_ERROR]
+    return said.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _narrow(work: Work, turn: int, slots: int, alone: Seat | None) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from noise_search.data import Dataset
@@ -15,22 +14,20 @@ from noise_search.execute import Executor, make_executor
 from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
 from noise_search.search.mirroring import member_name, opened_entry
+from noise_search.search.sending import drain, start_mirror
 from noise_search.search.space import Picked, has_branches, searched
 from noise_search.search.warm_start import warm_starts
 from noise_search.spec import SweepSpec
 from noise_search.store import FINAL_STATES, Location, MemberRecord, Store, SweepRecord, Writer, is_current, open_store
 from noise_search.tracking.mirror import Mirror
-from noise_search.tracking.mlflow_sink import MlflowSink
 from noise_search.tracking.mlflow_sink import create_schema as create_tracking_schema
+from noise_search.tracking.places import tracking_uri
 from noise_search.training import Resolved, Workbench, provisional_workbench
 from noise_search.training.fusability import refuse_unfusable
 from noise_search.training.modes import resolve_modes, slots_are_bitwise
 from noise_search.training.threads import cpu_threads
 
 _log = logging.getLogger(__name__)
-MIRROR_SECONDS = 120.0  # how long a sweep that ends waits for its mirror
-FAILING_MIRROR_SECONDS = 5.0
-SENT, BEHIND, BUSY = "sent", "behind", "busy"  # what became of messages that were left
 LARGEST_GP_SPACE = 20  # parameters
 
 
@@ -57,7 +54,7 @@ class OpenSweep:
     study: Study
     executor: Executor
     mirror: Mirror | None
-    checkpoint_folder: Path
+    checkpoint_folder: str
 
 
 def make_plan(spec: SweepSpec, dataset: Dataset) -> Plan:
@@ -128,17 +125,16 @@ def finished(plan: Plan, location: Location) -> SweepRecord | None:
     Raises:
         CallerError: When the name is another search's.
     """
-    if not is_current(location):  # none yet, half made, or older: opening it for the sweep sees to that
+    if not is_current(location, patient=True):  # none yet, half made, or older: opening it for the sweep sees to that
         return None
-    with open_store(location, create=False) as store:
+    with open_store(location, create=False, patient=True) as store:
         sweep = _found(store, plan)
         if sweep is None:
             return None
         trials = [member for member in store.members(sweep.id) if member.number is not None]
         ended = all(member.state in FINAL_STATES for member in trials)  # not where time was up first
         reached = sweep.state == "complete" and len(trials) >= plan.spec.budget.trials and ended
-        behind = store.unsent(sweep.id, limit=1) or unmirrored(store, sweep.id)
-        return sweep if reached and not (plan.spec.tracking.enabled and behind) else None
+        return sweep if reached and not (plan.spec.tracking.enabled and _is_behind(store, sweep, plan.spec)) else None
 
 
 @contextmanager
@@ -152,8 +148,8 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
     with cpu_threads(spec.train.threads):
         workbench = provisional_workbench(plan.spec, dataset=plan.dataset)
         refuse_unfusable(workbench, spec.train.mode, spec.train.score_mode)
-        with open_store(location, create=True) as store:
-            if spec.tracking.enabled:
+        with open_store(location, create=True, patient=True) as store:
+            if spec.tracking.enabled and spec.tracking.uri is None:
                 create_tracking_schema(location.tracking_url)
             sweep = store.find_sweep(plan.name)
             if sweep is None:
@@ -162,60 +158,37 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
             with store.take_lease(sweep.id) as writer:
                 sweep = _resolve(store, writer, sweep, plan, workbench)
                 study = _study(store, sweep, plan)
-                folder = checkpoint_folder(location, sweep.name)
+                folder = checkpoint_folder(location, sweep)
                 with closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor:
-                    mirror = _open_mirror(store, writer, sweep, spec, location)
+                    mirror = _open_mirror(store, writer, sweep, spec)
                     try:
                         yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
                     finally:
                         executor.close()  # before waiting: nobody wants what still trains
-                        drain(mirror)
+                        drain(mirror, store, sweep)
 
 
-def checkpoint_folder(location: Location, name: str) -> Path:
-    """Where a sweep's checkpoints lie, with the other files of the sweep."""
-    return location.folder / "sweeps" / name / "checkpoints"
+def checkpoint_folder(location: Location, sweep: SweepRecord) -> str:
+    """Where a sweep's checkpoints lie, a path or a URL: with its other files, or where its last run put them.
+
+    In a place that stores share the name of a sweep has the moment of its making behind it, as there may be others of
+    that name.
+    """
+    shared = _shared_checkpoints(sweep)
+    if shared is None:
+        return str(location.folder / "sweeps" / sweep.name / "checkpoints")
+    return f"{shared.rstrip('/')}/{sweep.name}-{sweep.created_at:%Y%m%d%H%M%S%f}"
+
+
+def _shared_checkpoints(sweep: SweepRecord) -> str | None:
+    store = cast(Mapping[str, str | None], sweep.config.get("store", {}))
+    return store.get("checkpoints")  # sweeps of earlier versions have none
 
 
 def unmirrored(store: Store, sweep_id: int) -> list[MemberRecord]:
     """Finished members that were never left for the mirror: those of runs without tracking."""
     keys = store.outbox_keys(sweep_id)
     return [m for m in store.members(sweep_id) if m.state in FINAL_STATES and member_name(m) not in keys]
-
-
-def drain(mirror: Mirror | None) -> bool:
-    """Wait for the mirror, but not for one that fails already, and say whether it has sent everything.
-
-    The next run of the sweep catches up.
-    """
-    if mirror is None:
-        return True
-    seconds = MIRROR_SECONDS if mirror.error is None else FAILING_MIRROR_SECONDS
-    sent = mirror.close(seconds)
-    if not sent:
-        _log.warning("MLflow is %d messages behind (%s); the next run catches up", mirror.lag, mirror.error)
-    return sent
-
-
-def leave_and_send(store: Store, sweep_id: int, location: Location, leave: Callable[[Writer], None]) -> str:
-    """Leave messages for the mirror of a sweep that nobody drives, and wait until they are sent.
-
-    Args:
-        store: Open.
-        sweep_id: Whose messages.
-        location: Of the store.
-        leave: Leaves them; not called where somebody drives the sweep.
-
-    Returns:
-        `SENT`; `BEHIND`: MLflow has not taken them in time, and whoever sends next will; `BUSY`: somebody drives it.
-    """
-    try:
-        writer = store.take_lease(sweep_id)
-    except CallerError:  # asking first whether it is free would leave a moment for another to take it
-        return BUSY
-    with writer:
-        leave(writer)
-        return SENT if drain(start_mirror(store, sweep_id, location)) else BEHIND
 
 
 def _study(store: Store, sweep: SweepRecord, plan: Plan) -> Study:
@@ -236,12 +209,14 @@ def _create(store: Store, plan: Plan) -> SweepRecord:
 
 
 def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workbench: Workbench) -> SweepRecord:
-    """Settle the modes once for all, and note the budget that this run goes for."""
+    """Settle the modes once for all, and note the budget that this run goes for, and where what it makes is."""
     spec = plan.spec
+    if _is_moved(spec, sweep):
+        writer.send_again()
     writer.update_sweep(
         state="running",
         budget_trials=spec.budget.trials,
-        config={**sweep.config, "budget": spec.raw["budget"]},
+        config={**sweep.config, "budget": spec.raw["budget"], **_places(spec, sweep)},
         finished_at=None,
         stop_requested=False,
     )
@@ -252,6 +227,16 @@ def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workb
             train_mode=mode, score_mode=score_mode, bitwise=mode == "looped" or slots_are_bitwise(workbench)
         )
     return store.sweep(sweep.name)
+
+
+def _places(spec: SweepSpec, sweep: SweepRecord) -> dict[str, object]:
+    """Nodes of the configuration that say where this run trains, and keeps its runs in MLflow and its checkpoints."""
+    before, now = _shared_checkpoints(sweep), spec.store.checkpoints
+    if before != now:
+        _log.warning("checkpoints of %s: from now on in %s, was %s, where they stay", sweep.name, now, before)
+    tracking = {"tracking": spec.raw["tracking"]} if spec.tracking.enabled else {}
+    kept = {**cast(Mapping[str, object], sweep.config.get("store", {})), "checkpoints": now}
+    return {"store": kept, "executor": spec.raw["executor"], **tracking}
 
 
 def widest_job(spec: SweepSpec) -> int:
@@ -265,17 +250,17 @@ def modes_of(sweep: SweepRecord) -> tuple[Resolved, Resolved]:
     return cast(Resolved, sweep.train_mode), cast(Resolved, sweep.score_mode)
 
 
-def _open_mirror(
-    store: Store, writer: Writer, sweep: SweepRecord, spec: SweepSpec, location: Location
-) -> Mirror | None:
+def _is_behind(store: Store, sweep: SweepRecord, spec: SweepSpec) -> bool:
+    return _is_moved(spec, sweep) or store.unsent_count(sweep.id) > 0 or bool(unmirrored(store, sweep.id))
+
+
+def _is_moved(spec: SweepSpec, sweep: SweepRecord) -> bool:
+    """Whether runs go to another place than before, which then is to have all of them."""
+    return spec.tracking.enabled and tracking_uri(sweep.config) != spec.tracking.uri
+
+
+def _open_mirror(store: Store, writer: Writer, sweep: SweepRecord, spec: SweepSpec) -> Mirror | None:
     if not spec.tracking.enabled:
         return None
     writer.enqueue([opened_entry(spec, sweep, writer.generation)])
-    return start_mirror(store, sweep.id, location)
-
-
-def start_mirror(store: Store, sweep_id: int, location: Location) -> Mirror:
-    """Mirror that sends what is left for it, from now on."""
-    mirror = Mirror(store, sweep_id, lambda: MlflowSink(location.tracking_url, location.artifact_folder))
-    mirror.start()
-    return mirror
+    return start_mirror(store, sweep)

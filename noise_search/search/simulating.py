@@ -72,8 +72,8 @@ def open_simulated(
         )
         databases = storage or store.optuna_storage()
         study = Study(databases, name, spec.space, spec.objective, spec.sampler, spec.seed, starts)
-        folder = checkpoint_folder(store.location, name)
-        yield OpenSweep(spec, store.sweep(name), store, writer, study, executor, None, folder)
+        sweep = store.sweep(name)
+        yield OpenSweep(spec, sweep, store, writer, study, executor, None, checkpoint_folder(store.location, sweep))
 
 
 def _create(spec: SweepSpec, name: str, store: Store) -> SweepRecord:

@@ -8,7 +8,8 @@ from noise_search.store.confirmations import (
     store_choice,
 )
 from noise_search.store.leases import LeaseLost
-from noise_search.store.locations import Location, locate
+from noise_search.store.locations import DEFAULT_STORE, Location, locate
+from noise_search.store.patience import StoreLostError
 from noise_search.store.records import (
     CardRecord,
     ConfirmationRecord,
@@ -26,10 +27,12 @@ from noise_search.store.records import (
 )
 from noise_search.store.repository import Store, create_schema, is_current, open_store
 from noise_search.store.tables import CHOOSE, FINAL_STATES, MEASURE
+from noise_search.store.versions import schema_versions
 from noise_search.store.writing import REMOVED, Writer
 
 __all__ = [
     "CHOOSE",
+    "DEFAULT_STORE",
     "FINAL_STATES",
     "MEASURE",
     "REMOVED",
@@ -48,6 +51,7 @@ __all__ = [
     "ResultRecord",
     "RungScores",
     "Store",
+    "StoreLostError",
     "SweepRecord",
     "Writer",
     "add_confirmed",
@@ -58,5 +62,6 @@ __all__ = [
     "latest_with",
     "locate",
     "open_store",
+    "schema_versions",
     "store_choice",
 ]

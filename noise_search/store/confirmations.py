@@ -10,6 +10,7 @@ from typing import TypeVar
 from sqlalchemy import Select, insert, select, update
 from sqlalchemy.orm import Session
 
+from noise_search.store.patience import is_repeated, patiently
 from noise_search.store.records import ConfirmationRecord, Confirmed, OutboxEntry
 from noise_search.store.rows import confirmation_record
 from noise_search.store.tables import ConfirmationRow, ConfirmedRow
@@ -18,6 +19,7 @@ from noise_search.store.writing import Writer
 WithSettings = TypeVar("WithSettings", ConfirmationRow, ConfirmationRecord)
 
 
+@patiently
 def begin_confirmation(writer: Writer, settings: dict[str, object]) -> ConfirmationRecord:
     """The latest confirmation with these settings, else a new one; it runs while the writer has its lease."""
     with writer.transaction() as session:
@@ -32,6 +34,7 @@ def latest_with(found: Sequence[WithSettings], settings: Mapping[str, object]) -
     return next((one for one in reversed(found) if one.settings == settings), None)
 
 
+@patiently
 def add_confirmed(
     writer: Writer,
     confirmation_id: int,
@@ -52,11 +55,14 @@ def add_confirmed(
         ]
         if rows:
             session.execute(insert(ConfirmedRow), rows)
+        elif is_repeated() and trainings:  # all of this was stored before
+            return
         own = update(ConfirmationRow).where(ConfirmationRow.id == confirmation_id)
         session.execute(own.values(seconds=ConfirmationRow.seconds + seconds))
         writer.enqueue_within(session, outbox)
 
 
+@patiently
 def store_choice(writer: Writer, confirmation_id: int, choice: dict[str, object]) -> ConfirmationRecord:
     """Record what the first stage has chosen; it is chosen once: what is there stays, what is missing is added."""
     with writer.transaction() as session:
@@ -65,6 +71,7 @@ def store_choice(writer: Writer, confirmation_id: int, choice: dict[str, object]
         return confirmation_record(row)
 
 
+@patiently
 def finish_confirmation(writer: Writer, confirmation_id: int, outbox: Sequence[OutboxEntry]) -> ConfirmationRecord:
     """Record that everything of a confirmation is measured, with what the mirror shall show: both or neither."""
     with writer.transaction() as session:

@@ -20,6 +20,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from noise_search.errors import CallerError
+from noise_search.store.patience import is_repeated
 from noise_search.store.tables import SweepRow, UtcDateTime
 
 
@@ -41,6 +42,12 @@ class from_now(FunctionElement[datetime]):  # noqa: N801
 def _from_now_in_sqlite(element: from_now, compiler: SQLCompiler, **options: Any) -> str:
     # Six digits of a second, as SQLAlchemy writes times, for texts to compare as times do.
     return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {compiler.process(element.clauses, **options)})"
+
+
+@compiles(from_now, "postgresql")
+def _from_now_in_postgresql(element: from_now, compiler: SQLCompiler, **options: Any) -> str:
+    # Not now(), which is when the transaction began: it may have waited for the row since.
+    return f"(clock_timestamp() + CAST({compiler.process(element.clauses, **options)} AS INTERVAL))"
 
 
 def this_process() -> str:
@@ -80,6 +87,10 @@ def claim(session: Session, sweep_id: int, owner: str, lease_seconds: float) -> 
     row = session.scalar(select(SweepRow).where(SweepRow.id == sweep_id).with_for_update())
     if row is None:
         raise CallerError(f"sweep: expected the id of a stored sweep, got {sweep_id}")
+    if session.get_bind().dialect.name == "sqlite":
+        _refuse_another_host(session)
+    if is_repeated() and row.lease_owner == owner:  # taken the time before
+        return row.lease_generation
     if is_held(session, sweep_id):
         raise CallerError(_held(row))
     generation: int = row.lease_generation + 1
@@ -89,6 +100,27 @@ def claim(session: Session, sweep_id: int, owner: str, lease_seconds: float) -> 
         .values(lease_owner=owner, lease_generation=generation, lease_expires_at=from_now(lease_seconds))
     )
     return generation
+
+
+def _refuse_another_host(session: Session) -> None:
+    """Refuse to drive what lies in a file while a driver of another host holds a lease in it."""
+    lasts = SweepRow.lease_expires_at > from_now(0)
+    for row in session.scalars(select(SweepRow).where(SweepRow.lease_owner.is_not(None), lasts)):
+        owner = row.lease_owner or ""
+        if is_elsewhere(owner):
+            raise CallerError(
+                f"store: sweep {row.name} in it is in use by process {_who(owner)}, of another host; SQLite is for one "
+                "host at a time, because its locks are not sure to hold on a network file system; wait for it, or "
+                "share a database: --store postgresql+psycopg://... (docs/store.md); should it have died, the store "
+                f"is free again from {_moment(row)} on"
+            )
+
+
+def is_elsewhere(owner: str) -> bool:
+    """Whether an owner is a process of another machine; containers of one machine are not elsewhere."""
+    host, pid, start = _parts(owner)
+    here = (_machine() or "").partition("-")[0]
+    return bool(pid) and host != socket.gethostname() and (not here or start.partition("-")[0] != here)
 
 
 def is_held(session: Session, sweep_id: int) -> bool:
@@ -135,11 +167,15 @@ def give_back(session: Session, sweep_id: int, generation: int) -> None:
 
 
 def _held(row: SweepRow) -> str:
-    who, until = _who(row.lease_owner or ""), f"{row.lease_expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    who, until = _who(row.lease_owner or ""), _moment(row)
     return (
         f"sweep {row.name} is in use by process {who}; wait for it, or end it with: noise-search stop {row.name}; "
         f"should it have died, the sweep is free again from {until} on"
     )
+
+
+def _moment(row: SweepRow) -> str:
+    return f"{row.lease_expires_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _who(owner: str) -> str:

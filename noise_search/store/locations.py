@@ -1,14 +1,24 @@
-"""Where a store lies: one folder, three databases and the artifacts."""
+"""Where a store lies: one folder with three databases, or one PostgreSQL database and a folder for files."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from noise_search.errors import CallerError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+from noise_search.errors import CallerError
+from noise_search.urls import scheme_of, without_password
+
+DEFAULT_STORE = "./noise_search_runs"
+FOLDER_VARIABLE = "NOISE_SEARCH_FOLDER"
+RETRY_SECONDS = 300.0
+SEARCH, OPTUNA, MLFLOW = "noise_search", "optuna", "mlflow"  # schemas of a PostgreSQL database
+DRIVER = "postgresql+psycopg"
+ALLOWED = f"a folder, or {DRIVER}://USER@HOST/DATABASE"
+
 # `?`, `#` and `%` mean something in a database URL, `{` and `}` in Optuna's templates of them.
 _UNUSABLE = "?#%{}"
 
@@ -17,66 +27,120 @@ _UNUSABLE = "?#%{}"
 class Location:
     """Folder of a store, absolute, and the addresses of what lies in it; nothing need exist yet.
 
+    Its text, `str(location)`, names the store in messages and behind `--store`, and holds no password.
+
+    Args:
+        folder: Of its files: all three databases too, where there is no server.
+        server: URL of the PostgreSQL database that holds all three, one schema each; it may hold a password.
+        retry_seconds: How long work that has begun waits for a server that is lost.
+
     >>> Location(Path("/data/runs")).search_url
     'sqlite:////data/runs/search.db'
+    >>> str(Location(Path("/data/runs"), "postgresql+psycopg://me:secret@db/noise"))
+    'postgresql+psycopg://me@db/noise'
     """
 
     folder: Path
+    server: str | None = field(default=None, repr=False)
+    retry_seconds: float = RETRY_SECONDS
+
+    def __str__(self) -> str:
+        return str(self.folder) if self.server is None else without_password(self.server)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is a PostgreSQL database, which drivers on many hosts can share."""
+        return self.server is not None
 
     @property
     def search_url(self) -> str:
         """Database of noise_search itself: sweeps, members, results."""
-        return f"sqlite:///{self.folder / 'search.db'}"
+        return self._database("search.db", SEARCH)
 
     @property
     def optuna_url(self) -> str:
         """Database of the Optuna studies."""
-        return f"sqlite:///{self.folder / 'optuna.db'}"
+        return self._database("optuna.db", OPTUNA)
 
     @property
     def tracking_path(self) -> Path:
-        """File of the MLflow mirror; missing where no sweep was tracked."""
+        """File of the MLflow mirror in a store without a server; missing where no sweep was tracked."""
         return self.folder / "mlflow.db"
 
     @property
     def tracking_url(self) -> str:
         """Database of the MLflow mirror."""
-        return f"sqlite:///{self.tracking_path}"
+        return self._database(self.tracking_path.name, MLFLOW)
 
     @property
     def artifact_folder(self) -> Path:
         """Folder of checkpoints, cards and other files."""
         return self.folder / "artifacts"
 
+    def _database(self, file: str, schema: str) -> str:
+        if self.server is None:
+            return f"sqlite:///{self.folder / file}"
+        url = make_url(self.server)
+        own = url.query.get("options", ())
+        options = " ".join([*([own] if isinstance(own, str) else own), "-ctimezone=UTC", f"-csearch_path={schema}"])
+        return url.update_query_dict({"options": options}).render_as_string(hide_password=False)
 
-def locate(text: str | Path) -> Location:
-    """Location named by `text`, a folder that may not exist yet; `~` is expanded.
+
+def locate(
+    store: str | Path | Location, *, folder: str | None = None, retry_seconds: float = RETRY_SECONDS
+) -> Location:
+    """Location named by `store`, a folder that may not exist yet or the URL of a PostgreSQL database.
+
+    Args:
+        store: `~` is expanded; a location is itself.
+        folder: Of the files of a store in PostgreSQL; None takes $NOISE_SEARCH_FOLDER, else the default store's.
+        retry_seconds: How long work that has begun waits for a server that is lost.
 
     Raises:
-        CallerError: `text` is empty, a URL, names something that is no folder, or cannot stand in a
-            database URL.
+        CallerError: `store` is empty, the URL of something else, names something that is no folder, or cannot stand in
+            a database URL.
 
     >>> locate("/data/runs").folder.name
     'runs'
     """
-    raise_if_url(str(text))
+    if isinstance(store, Location):
+        return store
+    if scheme := scheme_of(str(store)):
+        server = _server(str(store), scheme)
+        files = folder or os.environ.get(FOLDER_VARIABLE) or DEFAULT_STORE
+        return Location(_folder(files, "store.folder"), server, retry_seconds)
+    if folder is not None:
+        raise CallerError(
+            f"store.folder: expected null for a store in a folder, which keeps its files there, got {folder!r}"
+        )
+    return Location(_folder(store, "store"))
+
+
+def _server(text: str, scheme: str) -> str:
+    """URL of a PostgreSQL database; refused ones are named by their scheme: the rest may hold a password."""
+    if scheme not in ("postgresql", DRIVER):
+        raise CallerError(f"store: expected {ALLOWED}, got a {scheme}:// address")
+    try:
+        url = make_url(text).set(drivername=DRIVER)
+    except (ArgumentError, ValueError):
+        raise CallerError(f"store: expected {ALLOWED}, got a {scheme}:// address that cannot be read") from None
+    if "@" in (url.host or ""):
+        raise CallerError(f"store: expected {ALLOWED}, got an address with several '@'; write %40 in a password")
+    if not url.database:
+        raise CallerError(f"store: expected {ALLOWED}, got an address without a database")
+    return url.render_as_string(hide_password=False)
+
+
+def _folder(text: str | Path, key: str) -> Path:
     if not str(text):
-        raise CallerError("store: expected a folder, got an empty text")
+        raise CallerError(f"{key}: expected a folder, got an empty text")
     folder = Path(text).expanduser().absolute()
     try:
         is_file = folder.exists() and not folder.is_dir()
     except OSError as error:
-        raise CallerError(f"store: expected a folder that can be read, got {folder} ({error.strerror})") from error
+        raise CallerError(f"{key}: expected a folder that can be read, got {folder} ({error.strerror})") from error
     if is_file:
-        raise CallerError(f"store: expected a folder, got the file {folder}")
+        raise CallerError(f"{key}: expected a folder, got the file {folder}")
     if found := sorted(set(str(folder)) & set(_UNUSABLE)):
-        raise CallerError(f"store: expected a folder with none of {_UNUSABLE} in its path, got {found} in {folder}")
-    return Location(folder)
-
-
-def raise_if_url(text: str) -> None:
-    """Refuse a URL, naming only its scheme: the rest may hold a password."""
-    if match := _URL.match(text):
-        raise CallerError(
-            f"store: expected a folder, got a {match[1]}:// address; shared databases come in a later version"
-        )
+        raise CallerError(f"{key}: expected a folder with none of {_UNUSABLE} in its path, got {found} in {folder}")
+    return folder

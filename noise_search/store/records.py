@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypedDict
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,19 @@ class SweepRecord:
     finished_at: datetime | None
     seconds: float
     importance: dict[str, object] | None
+
+
+class SweepChanges(TypedDict, total=False):
+    """What `Writer.update_sweep` may set."""
+
+    state: str
+    train_mode: str | None
+    score_mode: str | None
+    bitwise: bool | None
+    budget_trials: int
+    stop_requested: bool
+    config: dict[str, object]
+    finished_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,55 +4,73 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Engine, text
+from sqlalchemy.schema import CreateSchema
 
 from noise_search.errors import CallerError
-from noise_search.store.engines import BUSY_SECONDS, add_pragmas, connect_engine, explained
-from noise_search.store.locations import Location
+from noise_search.store.engines import add_limits, add_pragmas, connect_engine, engine_options, explained
+from noise_search.store.locations import MLFLOW, OPTUNA, SEARCH, Location
+from noise_search.store.patience import Patience
 from noise_search.store.tables import SCHEMA, VERSION_TABLE
+from noise_search.store.versions import revision_of, schema_versions, shared_versions
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from optuna.storages import RDBStorage
+
+    from noise_search.store.studies import StudyStorage
 
 # Alembic keeps the migration in progress in module globals.
 _ONE_MIGRATION = threading.Lock()
+_LOCK = 0x6E6F697365  # "noise": key of the advisory lock, one a database
 
 
-def create_schema(location: Location) -> None:
-    """Make the folder, our database and Optuna's, or bring ours up to date; nothing changes if they are.
+def create_schema(location: Location, *, more: Callable[[], None] = lambda: None) -> None:
+    """Make the databases of a store, or bring them up to date; nothing changes if they are.
 
-    One process at a time does this, however many start together: a file lock in the folder sees to it.
+    One process at a time does this, however many start together: a file lock in the folder, or an advisory lock of
+    PostgreSQL, sees to it. In a folder Optuna's database is made and never changed, as Optuna's own schema seldom is.
+
+    Args:
+        location: Of the store.
+        more: Called last, under the lock.
 
     Raises:
-        CallerError: The folder or a file in it cannot be written, is no database, or was made by a newer
-            version.
+        CallerError: The folder or a file in it cannot be written, or the server not reached; this user may not make
+            schemas; it is no database, or was made by a newer version.
     """
+    if location.is_shared:
+        with explained(location), _schemas_locked(location):
+            migrate(location)
+            _upgrade_optuna(location)
+            more()
+        return
     with _locked(location.folder):
         for name in ("search.db", "optuna.db"):
             _refuse_read_only(location.folder / name)
         migrate(location)
         optuna_storage(location).engine.dispose()
+        more()
 
 
 def migrate(location: Location) -> None:
-    """Bring `search.db` to the newest schema in one transaction; the caller holds the lock on the folder."""
+    """Bring our own database to the newest schema in one transaction; the caller holds the lock of the store."""
     from alembic import command
 
     engine = connect_engine(location.search_url, foreign_keys=False)
     try:
         with (
-            explained(location.folder / "search.db"),
+            explained(_place(location)),
             _ONE_MIGRATION,
             engine.execution_options(immediate=True).begin() as connection,
         ):
-            if _is_newer(revision := current_revision(connection)):
+            if _is_newer(revision := revision_of(connection, VERSION_TABLE)):
                 raise CallerError(_made_by_newer(location, revision))
             config = alembic_config()
             config.attributes["connection"] = connection
@@ -67,49 +85,75 @@ def check_schema(location: Location, engine: Engine) -> None:
     Raises:
         CallerError: Says which, and what to do.
     """
+    if location.is_shared:
+        _check_shared(location, engine)
+        return
     path = location.folder / "search.db"
     with explained(path):
         exists = path.is_file()
     if not exists:
         raise CallerError(
-            f"store: expected a store, found none at {location.folder}; "
+            f"store: expected a store, found none at {location}; "
             "name another with --store or NOISE_SEARCH_STORE, or start a sweep there"
         )
     with explained(path), engine.connect() as connection:
-        revision = current_revision(connection)
+        revision = revision_of(connection, VERSION_TABLE)
     if _is_newer(revision):
         raise CallerError(_made_by_newer(location, revision))
     if revision != SCHEMA or not (location.folder / "optuna.db").is_file():
         raise CallerError(
-            f"store: expected schema {SCHEMA} at {location.folder}, got {revision or 'an unfinished store'}; "
+            f"store: expected schema {SCHEMA} at {location}, got {revision or 'an unfinished store'}; "
             "it is brought up to date when a sweep is started or continued there"
         )
 
 
-def is_current(location: Location) -> bool:
+def _check_shared(location: Location, engine: Engine) -> None:
+    with explained(location), engine.connect() as connection:
+        found = shared_versions(connection)
+    if _is_newer(found[SEARCH]):
+        raise CallerError(_made_by_newer(location, found[SEARCH]))
+    missing = [name for name, revision in found.items() if revision is None]
+    if len(missing) == len(found):
+        raise CallerError(
+            f"store: expected a store, found none at {location}; make it with: {migrate_command(location)}"
+        )
+    if missing:
+        raise CallerError(
+            f"store: expected schemas {list(found)} at {location}, got an unfinished store without {missing}; "
+            f"finish it with: {migrate_command(location)}"
+        )
+    if found[SEARCH] != SCHEMA:
+        raise CallerError(
+            f"store: expected schema {SCHEMA} at {location}, got {found[SEARCH]}; "
+            f"bring it up to date with: {migrate_command(location)}"
+        )
+
+
+def migrate_command(location: Location) -> str:
+    """What makes a store in PostgreSQL, or brings it up to date."""
+    return f"noise-search migrate --store {shlex.quote(str(location))}"
+
+
+def is_current(location: Location, *, patient: bool = False) -> bool:
     """Whether a whole store of this version's schema lies there; changes nothing.
 
+    Args:
+        location: Of the store.
+        patient: Whether a server that is lost is waited for, as in the middle of work.
+
     Raises:
-        CallerError: What lies there cannot be read as a database.
+        CallerError: What lies there cannot be read as a database, or it is a store in PostgreSQL that is not current,
+            which no sweep brings up to date.
+        StoreLostError: Its server was waited for in vain.
     """
-    path = location.folder / "search.db"
-    with explained(path):
-        if not path.is_file() or not (location.folder / "optuna.db").is_file():
-            return False
+    if location.is_shared:
         engine = connect_engine(location.search_url)
         try:
-            with engine.connect() as connection:
-                return current_revision(connection) == SCHEMA
+            Patience(location.retry_seconds if patient else 0).call(lambda: _check_shared(location, engine))
         finally:
             engine.dispose()
-
-
-def current_revision(connection: Connection) -> str | None:
-    """Schema of `search.db`; None if it has none yet."""
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return None
-    revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
-    return revision
+        return True
+    return schema_versions(location)[SEARCH] == SCHEMA and (location.folder / "optuna.db").is_file()
 
 
 def alembic_config() -> Config:
@@ -122,25 +166,68 @@ def alembic_config() -> Config:
     return config
 
 
-def optuna_storage(location: Location) -> RDBStorage:
-    """Optuna's own storage on `optuna.db`, with its tables.
+def optuna_storage(location: Location) -> StudyStorage:
+    """Optuna's own storage, with its tables; in a file they are made where there are none.
 
     Raises:
-        CallerError: The file cannot be used, or its schema belongs to another version of Optuna.
+        CallerError: The database cannot be used, or its schema belongs to another version of Optuna.
     """
+    if location.is_shared:
+        return _shared_storage(location)
     path = location.folder / "optuna.db"
     _write_ahead(location.optuna_url, path)
     from noise_search.store.studies import StudyStorage
 
     try:
         with explained(path):
-            storage = StudyStorage(location.optuna_url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+            storage = StudyStorage(location.optuna_url, engine_kwargs=engine_options(location.optuna_url))
     except RuntimeError as error:
         raise CallerError(f"store: expected a schema this Optuna knows, got {path}: {error}") from error
     add_pragmas(storage.engine)
     # Connections the constructor has opened lack the pragmas.
     storage.engine.dispose()
     return storage
+
+
+def _shared_storage(location: Location) -> StudyStorage:
+    from noise_search.store.studies import StudyStorage
+
+    url = location.optuna_url
+    options: dict[str, Any] = {"skip_table_creation": True, "skip_compatibility_check": True}
+    with explained(location):
+        storage = StudyStorage(url, engine_kwargs=engine_options(url), **options)
+        known, found = storage.get_head_version(), storage.get_current_version()
+    if found != known:
+        storage.engine.dispose()
+        raise CallerError(
+            f"store: expected the schema of this Optuna, {known}, at {location}, got {found}; "
+            f"bring an older one up to date with: {migrate_command(location)}"
+        )
+    add_limits(storage.engine)
+    storage.engine.dispose()  # connections that the constructor has opened lack them
+    return storage
+
+
+def _upgrade_optuna(location: Location) -> None:
+    """Make Optuna's tables, or bring them up to date by its own migrations; the caller holds the lock of the store."""
+    from alembic.util import CommandError
+    from optuna.storages import RDBStorage
+
+    url = location.optuna_url
+    with _ONE_MIGRATION:
+        storage = RDBStorage(url, engine_kwargs=engine_options(url), skip_compatibility_check=True)
+        try:
+            # Its migrations set up logging for the whole process: not for nothing.
+            if storage.get_current_version() != storage.get_head_version():
+                storage.upgrade()
+        except CommandError as error:
+            raise CallerError(
+                f"store: expected a schema this Optuna knows, got one of a newer Optuna at {location} ({error}); "
+                "upgrade Optuna, or name another store with --store"
+            ) from error
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 def _write_ahead(url: str, path: Path) -> None:
@@ -169,9 +256,28 @@ def _is_newer(revision: str | None) -> bool:
 
 def _made_by_newer(location: Location, revision: str | None) -> str:
     return (
-        f"store: expected schema {SCHEMA} or older at {location.folder}, but the store was made by a newer "
+        f"store: expected schema {SCHEMA} or older at {location}, but the store was made by a newer "
         f"noise-search (schema {revision}); upgrade noise-search, or name another store with --store"
     )
+
+
+def _place(location: Location) -> Path | Location:
+    return location if location.is_shared else location.folder / "search.db"
+
+
+@contextmanager
+def _schemas_locked(location: Location) -> Iterator[None]:
+    """Make the schemas, and keep other processes from doing what is done here, for as long as the block lasts."""
+    engine = connect_engine(location.search_url, foreign_keys=False)
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})  # until the connection ends
+            for schema in (SEARCH, OPTUNA, MLFLOW):
+                if connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": schema}) is None:
+                    connection.execute(CreateSchema(schema))
+            yield
+    finally:
+        engine.dispose()
 
 
 @contextmanager

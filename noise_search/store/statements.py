@@ -12,6 +12,7 @@ from noise_search.store.records import NewMember, NewResult, OutboxEntry
 from noise_search.store.tables import (
     FINAL_STATES,
     JobMemberRow,
+    JobRow,
     MemberRow,
     OutboxRow,
     ResultRow,
@@ -29,6 +30,13 @@ def members_of(session: Session, job_ids: Sequence[int]) -> list[int]:
     """Members of jobs, slot by slot."""
     query = select(JobMemberRow.member_id).where(JobMemberRow.job_id.in_(job_ids))
     return list(session.scalars(query.order_by(JobMemberRow.job_id, JobMemberRow.slot)))
+
+
+def started_job(session: Session, sweep_id: int, moment: datetime, member_ids: Sequence[int]) -> int | None:
+    """Running job that was started at a moment, to the microsecond, with these members; None where there is none."""
+    running = JobRow.state == "running"
+    found = session.scalars(select(JobRow.id).where(JobRow.sweep_id == sweep_id, JobRow.started_at == moment, running))
+    return next((job_id for job_id in found if members_of(session, [job_id]) == list(member_ids)), None)
 
 
 def make_wait(session: Session, member_ids: Sequence[int]) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Enum,
     Float,
     Integer,
     MetaData,
@@ -30,16 +31,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningInsert
 
+from noise_search.store.patience import Patience, is_repeated, patiently
+
 KNOWN_OPTUNA = "5.0."  # whose tables these are
 
 _tables = MetaData()
+_studies = Table("studies", _tables, Column("study_id", Integer, primary_key=True))
 _trials = Table(
     "trials",
     _tables,
     Column("trial_id", Integer, primary_key=True),
     Column("number", Integer),
     Column("study_id", Integer),
-    Column("state", String),
+    Column("state", Enum(TrialState)),
     Column("datetime_start", DateTime),
     Column("datetime_complete", DateTime),
 )
@@ -64,7 +68,7 @@ _values = Table(
     Column("trial_id", Integer),
     Column("objective", Integer),
     Column("value", Float(precision=53)),
-    Column("value_type", String),
+    Column("value_type", Enum("FINITE", "INF_POS", "INF_NEG", name="trialvaluetype")),
 )
 
 
@@ -79,8 +83,9 @@ class StudyStorage(RDBStorage):
     """
 
     def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **options)
+        self.patience = Patience(0)
         self._created: dict[tuple[int, int], int] = {}  # (study, number) -> trial, of those that were made here
+        super().__init__(url, **options)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Store a trial, with all of its parameters or not at all; returns its id."""
@@ -92,18 +97,29 @@ class StudyStorage(RDBStorage):
         """Store trials in the order given, all of them or none; returns their ids."""
         if not (is_known() and all(map(_is_only_asked, templates))):
             return [super(StudyStorage, self).create_new_trial(study_id, template) for template in templates]
+        made = self._create(study_id, templates)
+        self._created |= {(study_id, number): trial_id for trial_id, number in made}
+        return [trial_id for trial_id, _ in made]
+
+    @patiently
+    def _create(self, study_id: int, templates: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
         with self.engine.begin() as connection:
+            if connection.dialect.name != "sqlite":  # where one writes at a time; else two would count the same trials
+                connection.execute(select(_studies.c.study_id).where(_studies.c.study_id == study_id).with_for_update())
+            if is_repeated() and len(there := _created_before(connection, study_id, templates)) == len(templates):
+                return there
             made = [connection.execute(_new_trial(study_id, template)).one() for template in templates]
-            ids = [int(trial_id) for trial_id, _ in made]
-            of_each = list(zip(ids, templates, strict=True))
+            of_each = [(int(trial_id), trial) for (trial_id, _), trial in zip(made, templates, strict=True)]
             _insert(connection, _parameters, [row for own, trial in of_each for row in _parameter_rows(own, trial)])
             notes = [row for own, trial in of_each for row in _attribute_rows(own, trial.system_attrs)]
             _insert(connection, _attributes, notes)
-        self._created |= {(study_id, number): trial_id for trial_id, number in made}
-        return ids
+            return [(int(trial_id), int(number)) for trial_id, number in made]
 
+    @patiently
     def end_trials(self, endings: Sequence[Ending]) -> None:
         """Store how trials have ended: all that are ours to store in one transaction."""
+        if is_repeated():
+            endings = [ending for ending in endings if self.get_trial(ending.trial_id).state is not ending.state]
         if not (is_known() and all(map(_is_plain, endings)) and self._end(endings)):
             for ending in endings:
                 end_step_by_step(self, ending)
@@ -124,6 +140,19 @@ class StudyStorage(RDBStorage):
             _insert(connection, _values, [row for ending in endings for row in _value_rows(ending)])
             connection.commit()
         return True
+
+
+# Reading, and what is there already when it is written twice; the rest is not called by a driver.
+for _name in (
+    "create_new_study",
+    "delete_study",
+    "get_all_trials",
+    "get_study_directions",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "set_trial_intermediate_value",
+):
+    setattr(StudyStorage, _name, patiently(getattr(StudyStorage, _name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +210,22 @@ def _new_trial(study_id: int, trial: FrozenTrial) -> ReturningInsert[int, int]:
     earlier = select(func.count()).where(_trials.c.study_id == study_id).scalar_subquery()
     assert trial.datetime_start is not None
     new = insert(_trials).values(
-        number=earlier, study_id=study_id, state=trial.state.name, datetime_start=_naive(trial.datetime_start)
+        number=earlier, study_id=study_id, state=trial.state, datetime_start=_naive(trial.datetime_start)
     )
     return new.returning(_trials.c.trial_id, _trials.c.number)
 
 
+def _created_before(connection: Connection, study_id: int, templates: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
+    """Key and number of trials that were asked at the same moments, to the microsecond: they are the same trials."""
+    moments = [_naive(trial.datetime_start) for trial in templates if trial.datetime_start is not None]
+    these = (_trials.c.study_id == study_id) & _trials.c.datetime_start.in_(moments)
+    found = connection.execute(select(_trials.c.trial_id, _trials.c.number).where(these).order_by(_trials.c.number))
+    return [(int(trial_id), int(number)) for trial_id, number in found]
+
+
 def _ending(ending: Ending) -> Update:
-    running = (_trials.c.trial_id == ending.trial_id) & (_trials.c.state == TrialState.RUNNING.name)
-    return update(_trials).where(running).values(state=ending.state.name, datetime_complete=_naive(datetime.now(UTC)))
+    running = (_trials.c.trial_id == ending.trial_id) & (_trials.c.state == TrialState.RUNNING)
+    return update(_trials).where(running).values(state=ending.state, datetime_complete=_naive(datetime.now(UTC)))
 
 
 def _is_plain(ending: Ending) -> bool:

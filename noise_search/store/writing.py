@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import Self, Unpack
 
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from noise_search.store import leases
-from noise_search.store.records import MemberRecord, NewMember, NewResult, OutboxEntry
+from noise_search.store.patience import (
+    Patience,
+    StoreLostError,
+    in_one_line,
+    is_lost,
+    is_repeated,
+    patiently,
+)
+from noise_search.store.records import MemberRecord, NewMember, NewResult, OutboxEntry, SweepChanges
+from noise_search.store.renewing import Renewal
 from noise_search.store.rows import member_record
 from noise_search.store.statements import (
     SET_OUTCOME,
@@ -25,6 +33,7 @@ from noise_search.store.statements import (
     outcome_values,
     result_values,
     says_the_same,
+    started_job,
     stored_results,
 )
 from noise_search.store.tables import (
@@ -36,21 +45,8 @@ from noise_search.store.tables import (
     SweepRow,
 )
 
-REMOVED = "removed"  # key in the identity of a sweep that is being removed
 _log = logging.getLogger(__name__)
-
-
-class SweepChanges(TypedDict, total=False):
-    """What `Writer.update_sweep` may set."""
-
-    state: str
-    train_mode: str | None
-    score_mode: str | None
-    bitwise: bool | None
-    budget_trials: int
-    stop_requested: bool
-    config: dict[str, object]
-    finished_at: datetime | None
+REMOVED = "removed"  # key in the identity of a sweep that is being removed
 
 
 class Writer:
@@ -61,14 +57,21 @@ class Writer:
     until `release`, or the end of a `with` block. Calls may come from several threads.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], sweep_id: int, generation: int, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        sweep_id: int,
+        generation: int,
+        lease_seconds: float,
+        patience: Patience,
+    ) -> None:
         self.sweep_id = sweep_id
+        self.patience = patience
         self.generation = generation
         self._sessions = sessions
         self._lease_seconds = lease_seconds
-        self._released = threading.Event()
-        self._renewal = threading.Thread(target=self._keep_renewing, name=f"lease-{sweep_id}", daemon=True)
-        self._renewal.start()
+        self._released = False
+        self._renewal = Renewal(self._renew, lease_seconds, f"sweep {sweep_id}")
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +81,7 @@ class Writer:
     ) -> None:
         self.release()
 
+    @patiently
     def add_members(self, members: Sequence[NewMember]) -> list[MemberRecord]:
         """Store trials and controls, in the order given; those already there are returned as they are."""
         with self.transaction() as session:
@@ -88,6 +92,7 @@ class Writer:
                 known = self._known_members(session, members)
             return [member_record(known[key_of(member)]) for member in members]
 
+    @patiently
     def promote(self, member_ids: Sequence[int], to_epoch: int) -> None:
         """Let members train up to an epoch."""
         with self.transaction() as session:
@@ -100,9 +105,15 @@ class Writer:
 
         Its slots are the members in the order given, each with every seed.
         """
-        now = datetime.now(UTC)
         slots = [(member_id, seed) for member_id in member_ids for seed in seeds]
+        return self._start_job(slots, from_epoch, to_epoch, datetime.now(UTC))
+
+    @patiently
+    def _start_job(self, slots: Sequence[tuple[int, int]], from_epoch: int, to_epoch: int, now: datetime) -> int:
+        member_ids = [member_id for member_id, _ in slots]
         with self.transaction() as session:
+            if is_repeated() and (there := started_job(session, self.sweep_id, now, member_ids)) is not None:
+                return there
             self._set(session, member_ids, state="running", started_at=func.coalesce(MemberRow.started_at, now))
             job = JobRow(sweep_id=self.sweep_id, from_epoch=from_epoch, to_epoch=to_epoch, started_at=now)
             session.add(job)
@@ -114,6 +125,7 @@ class Writer:
             session.execute(insert(JobMemberRow), rows)
             return job.id
 
+    @patiently
     def finish_job(
         self,
         job_id: int,
@@ -133,6 +145,8 @@ class Writer:
             ValueError: The job is not a running one of this sweep, or a result is of another sweep's member.
         """
         with self.transaction() as session:
+            if self._is_written(session, job_id, "done"):
+                return
             job = self._running_job(session, job_id)
             make_wait(session, members_of(session, [job_id]))
             self._add_results(session, results)
@@ -142,12 +156,14 @@ class Writer:
             session.execute(spent.values(seconds=SweepRow.seconds + seconds))
             self.enqueue_within(session, outbox)
 
+    @patiently
     def add_results(self, results: Sequence[NewResult], outbox: Sequence[OutboxEntry]) -> None:
         """Store results that no job has trained, with what the mirror shall show: all of it or nothing."""
         with self.transaction() as session:
             self._add_results(session, results)
             self.enqueue_within(session, outbox)
 
+    @patiently
     def fail_job(
         self,
         job_id: int,
@@ -169,6 +185,8 @@ class Writer:
             seconds: Until it failed.
         """
         with self.transaction() as session:
+            if self._is_written(session, job_id, "failed"):
+                return
             job = self._running_job(session, job_id)
             job.state, job.finished_at, job.error = "failed", datetime.now(UTC), error
             job.epochs_trained = epochs_trained
@@ -178,6 +196,7 @@ class Writer:
                 row = self._members(session, [blamed])[blamed]
                 row.attempts = {**row.attempts, kind: row.attempts.get(kind, 0) + 1}
 
+    @patiently
     def end_members(self, reasons: Mapping[int, str], state: str, outbox: Sequence[OutboxEntry]) -> None:
         """Set members to `stopped` or `failed`, each with its reason, with what the mirror shall show."""
         now = datetime.now(UTC)
@@ -186,6 +205,7 @@ class Writer:
                 row.state, row.reason, row.finished_at = state, reasons[member_id], now
             self.enqueue_within(session, outbox)
 
+    @patiently
     def abandon_running_jobs(self) -> list[int]:
         """Give up the jobs a dead driver left; returns their members, which wait again."""
         running = select(JobRow).where(JobRow.sweep_id == self.sweep_id, JobRow.state == "running")
@@ -197,11 +217,13 @@ class Writer:
             make_wait(session, member_ids)
             return member_ids
 
-    def mark_told(self, member_ids: Iterable[int]) -> None:
+    @patiently
+    def mark_told(self, member_ids: Collection[int]) -> None:
         """Record that Optuna knows the outcome of these members."""
         with self.transaction() as session:
             self._set(session, member_ids, told=True)
 
+    @patiently
     def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         """Leave entries for the tracking mirror.
 
@@ -212,6 +234,13 @@ class Writer:
         with self.transaction() as session:
             self.enqueue_within(session, entries)
 
+    @patiently
+    def send_again(self) -> None:
+        """Let everything that was ever left for the tracking mirror be sent once more, as to another place."""
+        with self.transaction() as session:
+            session.execute(update(OutboxRow).where(OutboxRow.sweep_id == self.sweep_id).values(sent_at=None))
+
+    @patiently
     def update_sweep(self, **changes: Unpack[SweepChanges]) -> None:
         """Set columns of the sweep."""
         if unknown := changes.keys() - SweepChanges.__annotations__.keys():
@@ -221,6 +250,7 @@ class Writer:
             for name, value in changes.items():
                 setattr(row, name, value)
 
+    @patiently
     def finish_sweep(
         self, state: str, outbox: Sequence[OutboxEntry], *, importance: dict[str, object] | None = None
     ) -> None:
@@ -234,6 +264,7 @@ class Writer:
             row.importance = importance or row.importance
             self.enqueue_within(session, outbox)
 
+    @patiently
     def mark_removed(self) -> None:
         """Let nobody continue the sweep from now on: it is being removed."""
         with self.transaction() as session:
@@ -242,34 +273,45 @@ class Writer:
 
     def remove_sweep(self) -> None:
         """Remove the sweep with everything of it that is in our store, and the lease with it."""
-        with self.transaction() as session:
-            session.execute(delete(SweepRow).where(SweepRow.id == self.sweep_id))
+        self._remove_sweep()
         self.release()
 
+    @patiently
+    def _remove_sweep(self) -> None:
+        with self._sessions.begin() as session:
+            if is_repeated() and session.get(SweepRow, self.sweep_id) is None:
+                return
+            leases.hold(session, self.sweep_id, self.generation)
+            session.execute(delete(SweepRow).where(SweepRow.id == self.sweep_id))
+
+    @patiently
     def renew(self) -> None:
         """Let the lease last for its full time from now."""
+        self._renew()
+
+    def _renew(self) -> None:
         with self.transaction() as session:
             leases.extend(session, self.sweep_id, self._lease_seconds)
 
     def release(self) -> None:
         """Stop renewing and let others drive; does nothing to a lease that is lost or released already."""
-        if self._released.is_set():
+        if self._released:
             return
-        self._released.set()
-        self._renewal.join()
+        self._released = True
+        self._renewal.end()
+        try:
+            self._give_back()
+        except (OperationalError, InterfaceError, StoreLostError) as error:
+            if not is_lost(error):
+                raise
+            _log.warning(
+                "sweep %d could not be given back, and is free again in a while: %s", self.sweep_id, in_one_line(error)
+            )
+
+    @patiently
+    def _give_back(self) -> None:
         with self._sessions.begin() as session:
             leases.give_back(session, self.sweep_id, self.generation)
-
-    def _keep_renewing(self) -> None:
-        while not self._released.wait(self._lease_seconds / 3):
-            try:
-                self.renew()
-            except leases.LeaseLost as error:
-                _log.warning("%s", error)
-                return
-            except OperationalError as error:
-                # The disk may be full or the database blocked for now; the lease outlasts two such tries.
-                _log.warning("sweep %d: the store cannot be told that it goes on: %s", self.sweep_id, error.orig)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -309,6 +351,11 @@ class Writer:
     def _members(self, session: Session, member_ids: Iterable[int]) -> Mapping[int, MemberRow]:
         query = select(MemberRow).where(MemberRow.id.in_(self._own(session, member_ids)))
         return {row.id: row for row in session.scalars(query)}
+
+    def _is_written(self, session: Session, job_id: int, state: str) -> bool:
+        """Whether this transaction was made before: nobody else ends a job while the lease is ours."""
+        job = session.get(JobRow, job_id) if is_repeated() else None
+        return job is not None and job.sweep_id == self.sweep_id and job.state == state
 
     def _running_job(self, session: Session, job_id: int) -> JobRow:
         job = session.get(JobRow, job_id)

@@ -13,7 +13,9 @@ every message twice without harm.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
@@ -25,6 +27,7 @@ _log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 CLOSE_SECONDS = 30.0
+_LOOK_SECONDS = 0.05
 
 
 class OutboxRecord(Protocol):
@@ -115,17 +118,23 @@ class Mirror:
         """Say that the outbox has something new. Does not shorten the pause after a failure."""
         self._wake.set()
 
-    def close(self, timeout_seconds: float) -> bool:
+    def close(self, timeout_seconds: float, failing_seconds: float = math.inf) -> bool:
         """Send what is pending, then end the thread; return whether everything was sent.
 
-        After `timeout_seconds` the rest stays in the outbox for the next start, and the outbox is not touched
-        again, even where the sink is in the middle of a message. False also where it was never started.
+        After `timeout_seconds`, or after `failing_seconds` in which nothing could be sent, the rest stays in the
+        outbox for the next start, and the outbox is not touched again, even where the sink is in the middle of a
+        message. False also where it was never started.
         """
         if self._thread.ident is None:
             return False
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout_seconds)
+        end = time.monotonic() + timeout_seconds
+        sound = time.monotonic()  # when it was last seen not to fail
+        while self._thread.is_alive() and time.monotonic() < min(end, sound + failing_seconds):
+            if self._error is None:
+                sound = time.monotonic()
+            self._thread.join(_LOOK_SECONDS)
         self._abandoned.set()
         return self._drained and not self._thread.is_alive()
 

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noise_search.errors import CallerError
-from noise_search.tracking.mlflow_sink import connect, hidden, sweep_runs
+from noise_search.tracking.places import Place
+from noise_search.tracking.runs import sweep_runs
 
 PORT = 5000
 LARGEST_PORT = 65535
@@ -85,7 +86,7 @@ def serve(
         # What is free now may be another server's when ours begins to listen, seconds later.
         for wanted in [port] if port is not None else [None, *[0] * _MORE_PORTS]:
             chosen = free_port(host, wanted)
-            process = _start(_command(tracking_url, artifact_folder, host, chosen), Path(folder), said)
+            process = _start(_command(artifact_folder, host, chosen), tracking_url, Path(folder), said)
             try:
                 if _has_its_port(process, _reached_at(host), chosen, said, seconds):
                     yield Server(f"http://{_in_url(_reached_at(host))}:{chosen}", process, said)
@@ -137,37 +138,38 @@ class Links:
     trials: str
 
 
-def links_to(tracking_url: str, sweep: str) -> Links:
+def links_to(place: Place, sweep: str) -> Links:
     """Where MLflow's pages show a sweep.
 
     Raises:
         CallerError: Where MLflow has no run of that sweep.
+        TrackingServerError: A server does not answer, or refuses the login.
     """
-    parents = [run for run in sweep_runs(connect(tracking_url), sweep) if run.member is None]
+    parents = [run for run in sweep_runs(place, sweep) if run.member is None]
     if not parents:
         raise CallerError(
-            f"MLflow: expected a run of sweep {sweep!r} in {hidden(tracking_url)}, got none; "
-            "the same sweep once more, with tracking.enabled=true, puts it there"
+            f"MLflow: expected a run of sweep {sweep!r} in {place.shown}, got none; "
+            "noise-search mirror, or the same sweep once more with tracking.enabled=true, puts it there"
         )
     runs = f"#/experiments/{parents[0].experiment_id}/runs"
     return Links(f"{runs}/{parents[0].run_id}?{_TYPE}", f"{runs}?{_TYPE}")
 
 
-def _command(tracking_url: str, artifact_folder: Path, host: str, port: int) -> list[str]:
+def _command(artifact_folder: Path, host: str, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", tracking_url),
         *("--default-artifact-root", artifact_folder.resolve().as_uri(), "--no-serve-artifacts"),
         *("--host", host, "--port", str(port), "--workers", "1"),
     ]
 
 
-def _start(command: list[str], folder: Path, said: Path) -> subprocess.Popen[bytes]:
+def _start(command: list[str], tracking_url: str, folder: Path, said: Path) -> subprocess.Popen[bytes]:
     with said.open("wb") as log:
         return subprocess.Popen(  # noqa: S603  # our own interpreter
             command,
             cwd=folder,
-            env=_environment(os.environ),
+            # Not on the command line, which everybody on this machine can read.
+            env=_environment(os.environ) | {"MLFLOW_BACKEND_STORE_URI": tracking_url},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -16,10 +18,13 @@ from noise_search.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from noise_search.folders import Folder
 from noise_search.training.job import Job, Member, Result, Workbench
 from noise_search.training.loop import Progress, run_job
 from noise_search.training.state import in_order
 
+T = TypeVar("T")
+REQUESTS = 8  # to an object store at the same time
 _log = logging.getLogger(__name__)
 
 
@@ -34,9 +39,8 @@ def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> 
         on_epoch: Told how many member-epochs of the job were just finished; of what is trained again 0, every time.
     """
     place = fingerprint(workbench.setup.mode, workbench.device)
-    folder = None if job.folder is None else Path(job.folder)
     before, after = (Position(epoch, workbench.steps_per_epoch) for epoch in (job.from_epoch, job.to_epoch))
-    found = [_read(member, folder, place, before, workbench) for member in job.members]
+    found = _each(job, lambda member: _read(member, job.folder, place, before, workbench), job.members)
     lost = [slot for slot, state in enumerate(found) if state is None] if job.from_epoch else []
     if lost:
         again = Job(tuple(job.members[slot] for slot in lost), 0, job.from_epoch)
@@ -44,14 +48,20 @@ def run_from_checkpoints(job: Job, workbench: Workbench, on_epoch: Progress) -> 
             found[slot] = state
     states = [state for state in found if state is not None] if job.from_epoch else None
     results, ended = run_job(job, workbench, states, on_epoch=on_epoch)
-    kept = [
-        _write(member, state, folder if job.keep else None, place, after)
-        for member, state in zip(job.members, ended, strict=True)
-    ]
+    folder = job.folder if job.keep else None
+    kept = _each(job, lambda member, state: _write(member, state, folder, place, after), job.members, ended)
     return [
         replace(result, checkpoint=reference, retrained=job.from_epoch if slot in lost else 0)
         for slot, (result, reference) in enumerate(zip(results, kept, strict=True))
     ]
+
+
+def _each(job: Job, do: Callable[..., T], *of: Sequence[object]) -> list[T]:
+    """What `do` makes of every slot: in turn in a folder of this machine, side by side where a network lies between."""
+    if job.folder is None or Folder(job.folder).is_local:
+        return [do(*slot) for slot in zip(*of, strict=True)]
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        return list(threads.map(do, *of))
 
 
 def _train_again(job: Job, workbench: Workbench, on_epoch: Progress) -> list[dict[str, Tensor]]:
@@ -59,7 +69,7 @@ def _train_again(job: Job, workbench: Workbench, on_epoch: Progress) -> list[dic
 
 
 def _read(
-    member: Member, folder: Path | None, place: str, position: Position, workbench: Workbench
+    member: Member, folder: str | None, place: str, position: Position, workbench: Workbench
 ) -> dict[str, Tensor] | None:
     if member.checkpoint is None or folder is None:
         return None
@@ -72,7 +82,7 @@ def _read(
 
 
 def _write(
-    member: Member, state: dict[str, Tensor], folder: Path | None, place: str, position: Position
+    member: Member, state: dict[str, Tensor], folder: str | None, place: str, position: Position
 ) -> Reference | None:
     if folder is None:
         return None

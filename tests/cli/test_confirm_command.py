@@ -10,6 +10,9 @@ import pytest
 from cli_runs import Refused, Run
 from sweep_examples import NAME, contents, finished_store
 
+from noise_search.execute.processes import ProcessesExecutor
+from noise_search.training import Job
+
 FEW = ("--top", "1", "--randoms", "1", "--seeds", "2", "--measure-seeds", "2", "--constant-trials", "2")
 
 
@@ -84,3 +87,35 @@ def test_mistakes_are_named_at_once(refused: Refused, store: Path) -> None:
     assert "nothing" in unknown
     (rule,) = refused("confirm", NAME, "--store", str(store), "--rule", "worst")
     assert rule.startswith("pick rule: expected one of")
+
+
+def test_it_trains_on_the_executor_that_it_is_told(ns: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Job] = []
+    submit = ProcessesExecutor.submit
+    monkeypatch.setattr(
+        ProcessesExecutor, "submit", lambda self, ticket, job: submitted.append(job) or submit(self, ticket, job)
+    )
+    arguments = ("confirm", NAME, "--store", str(store), *FEW, "--no-lr-check")
+    processes = ("executor=processes", "executor.processes=2")
+    code, out, _ = ns(*arguments, *processes, "--json")
+    assert code == 0
+    assert {(job.hits, job.members[0].seed > 0) for job in submitted} >= {(True, True)}  # of stages
+    assert not all(job.hits for job in submitted)  # of the search among constants
+    inline = shutil.copytree(finished_store(), store.parent / "inline")
+    _, same, _ = ns(*arguments[:3], str(inline), *FEW, "--no-lr-check", "--json")
+    ours, theirs = json.loads(out), json.loads(same)
+    assert ours["evidence"] == theirs["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.epochs=3", "confirm: expected executor=... or executor.KEY=..., got train.epochs=..."),
+        ("executor=slurm", "executor: expected one of ['inline', 'processes', 'ray'], got 'slurm'"),
+        ("executor.processes=2", "executor: expected one of ['name'], got 'processes'"),
+        ("--epochs=3", "noise-search: unrecognized arguments: --epochs=3; noise-search --help shows how"),
+    ],
+)
+def test_other_overrides_are_refused(override: str, said: str, ns: Run, store: Path) -> None:
+    code, out, errors = ns("confirm", NAME, "--store", str(store), "--preview", override)
+    assert (code, out, errors) == (2, "", [said])

@@ -30,9 +30,9 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "an unknown list": (["list", "noise"], ["list: expected one of ['corruptions', "]),
     "a missing store": (["status"], ["store: expected a store, found none at"]),
     "an empty store": (["sweep", *TINY, "--store", ""], ["store: expected a folder, got an empty text"]),
-    "a store on a server": (
-        ["front", NAME, "--store", "postgresql://me:secret@h/d"],
-        ["store: expected a folder, got a"],
+    "a store on another server": (
+        ["front", NAME, "--store", "mysql://me:secret@h/d"],
+        ["store: expected a folder, or postgresql+psycopg://USER@HOST/DATABASE, got a mysql:// address"],
     ),
     "an unknown group": (["sweep", "modell=mlp"], ["configuration: expected one of"]),
     "an unknown choice": (

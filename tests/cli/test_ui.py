@@ -14,9 +14,10 @@ from sweep_examples import NAME, command, environment, finished_store, location,
 
 from noise_search import cli
 from noise_search.cli.looking import _is_loopback
+from noise_search.tracking.places import own_place
 from noise_search.tracking.serving import links_to
 
-STARTING = "starting MLflow's server, which takes some seconds; its address follows"
+STARTING = "MLflow's address follows in some seconds"
 
 
 def started(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
@@ -37,7 +38,7 @@ def test_the_ui_tells_where_it_is_once_it_answers_and_ctrl_c_ends_all_of_it(tmp_
     assert (process.returncode, out, errors) == (0, "", "")
     assert servers_of(tracked_store()) == {}
     assert list(tmp_path.iterdir()) == []
-    links = links_to(location(tracked_store()).tracking_url, NAME)
+    links = links_to(own_place(location(tracked_store())), NAME)
     assert (pages["sweep"], pages["trials"]) == tuple(
         f"{pages['address']}/{link}" for link in (links.sweep, links.trials)
     )

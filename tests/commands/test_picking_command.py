@@ -19,7 +19,7 @@ from noise_search.errors import CallerError
 from noise_search.metrics import above_chance, accuracy
 from noise_search.models import build_model
 from noise_search.policy import load_card, policy_to_list
-from noise_search.search import opening
+from noise_search.search import sending
 from noise_search.store import locate, open_store
 from noise_search.tracking.mirror import Mirror
 from noise_search.training import load_dataset
@@ -246,10 +246,10 @@ def test_where_mlflow_does_not_take_the_model_it_is_said_to_be_behind(
         with pytest.raises(KeyboardInterrupt):
             pick(NAME, store=tracked)
     locate(tracked).tracking_path.write_bytes(b"no database")
-    monkeypatch.setattr(opening, "MIRROR_SECONDS", 2.0)
+    monkeypatch.setattr(sending, "FAILING_MIRROR_SECONDS", 1.0)
     outcome = pick(NAME, store=tracked)
     assert outcome.model is None
-    assert outcome.notes[-1].startswith("MLflow is behind: the next run, pick, confirmation or report")
+    assert outcome.notes[-1].startswith("MLflow is behind: noise-search mirror registers the model")
 
 
 def _dies(_: object) -> None:

@@ -14,7 +14,7 @@ from sweep_examples import NAME, Quitter, contents, drive, finished_store, put_t
 import noise_search
 from noise_search.commands import confirm, report, status
 from noise_search.errors import CallerError
-from noise_search.search import opening
+from noise_search.search import sending
 from noise_search.search.mirroring import files_entry
 from noise_search.store import locate, open_store
 
@@ -121,7 +121,7 @@ def test_where_mlflow_does_not_take_the_page_it_is_said_to_be_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tracked_without_a_mirror(tmp_path / "store")
-    monkeypatch.setattr(opening, "MIRROR_SECONDS", 2.0)
+    monkeypatch.setattr(sending, "FAILING_MIRROR_SECONDS", 1.0)
     written = report(NAME, output=tmp_path / "page.html", store=folder)
     assert written.mlflow == "behind"
     with open_store(locate(folder), create=False) as store:

@@ -29,7 +29,8 @@ from noise_search.commands import confirm, rm, statuses, sweep
 from noise_search.errors import CallerError
 from noise_search.search import removing
 from noise_search.store import Writer, locate, open_store
-from noise_search.tracking.mlflow_sink import connect, sweep_runs
+from noise_search.tracking.places import own_place
+from noise_search.tracking.runs import sweep_runs
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
@@ -79,7 +80,7 @@ def test_everything_of_the_sweep_is_removed_and_nothing_of_another(tmp_path: Pat
 def test_runs_of_a_tracked_sweep_are_deleted_parent_and_children(tmp_path: Path) -> None:
     store = copied(tracked_store(), tmp_path / "store")
     assert rm(NAME, store=store).runs == 1 + BUDGET + CONTROLS
-    assert sweep_runs(connect(locate(store).tracking_url), NAME) == []
+    assert sweep_runs(own_place(locate(store)), NAME) == []
 
 
 @pytest.mark.slow
@@ -88,14 +89,14 @@ def test_runs_of_confirmations_are_deleted_with_the_sweep_and_its_constant_rival
     few = {**FEW, "top": 1, "randoms": 1}
     confirm(NAME, store=store, **few)
     confirm(NAME, store=store, **{**few, "constant_trials": 0})
-    client = connect(locate(store).tracking_url)
+    place = own_place(locate(store))
     confirmations = [f"{NAME} confirmation {number}" for number in (1, 2)]
-    count = sum(len(sweep_runs(client, name)) for name in confirmations)
-    rival = sweep_runs(client, f"{NAME}-constant")
+    count = sum(len(sweep_runs(place, name)) for name in confirmations)
+    rival = sweep_runs(place, f"{NAME}-constant")
     removal = rm(NAME, store=store)
     assert (removal.runs, removal.left) == (1 + BUDGET + CONTROLS + count, (f"{NAME}-constant",))
-    assert [sweep_runs(client, name) for name in (NAME, *confirmations)] == [[], [], []]
-    assert sweep_runs(client, f"{NAME}-constant") == rival
+    assert [sweep_runs(place, name) for name in (NAME, *confirmations)] == [[], [], []]
+    assert sweep_runs(place, f"{NAME}-constant") == rival
     assert rm(f"{NAME}-constant", store=store).left == ()
 
 
@@ -142,7 +143,7 @@ def test_a_removal_that_was_killed_after_any_step_is_finished_by_the_next(step: 
     assert set(rows(store).values()) == {0}
     assert studies(store) == []
     assert list((store / "sweeps").iterdir()) == []
-    assert sweep_runs(connect(locate(store).tracking_url), NAME) == []
+    assert sweep_runs(own_place(locate(store)), NAME) == []
 
 
 def _remove_and_die(store: Path, step: str) -> None:

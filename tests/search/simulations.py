@@ -18,7 +18,7 @@ from noise_search.execute.simulated import Curve, noisy_curves
 from noise_search.search.driver import Reporter
 from noise_search.search.simulating import simulate
 from noise_search.spec import SweepSpec
-from noise_search.store import JobRecord, MemberRecord, Store, SweepRecord, locate, open_store
+from noise_search.store import JobRecord, Location, MemberRecord, Store, SweepRecord, locate, open_store
 from noise_search.training import Job
 
 EPOCHS = 9
@@ -60,7 +60,7 @@ def executor(
 
 
 def run(
-    folder: Path,
+    folder: Path | Location,
     *overrides: str,
     curve: Curve | None = None,
     before_job: Callable[[int, Job], None] = lambda _number, _job: None,
@@ -100,7 +100,7 @@ def findings(store: Store, name: str = NAME) -> dict[str, str]:
     }
 
 
-def findings_in(folder: Path) -> dict[str, str]:
+def findings_in(folder: Path | Location) -> dict[str, str]:
     """`findings` of the sweep in a store at `folder`."""
     with open_store(locate(folder), create=False) as store:
         return findings(store)

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 from simulations import NAME, run
 
-from noise_search.search.opening import checkpoint_folder
-from noise_search.store import locate
-
 # A process that dies, as by `kill -9`, when the file is written and before it is moved to its place.
 DYING = """
 import os, pathlib, sys, torch
@@ -23,7 +20,7 @@ write_checkpoint(pathlib.Path(sys.argv[1]), "7-0-3", {"alive": torch.tensor(True
 
 @pytest.mark.parametrize("stopping", ["none", "halving"])
 def test_what_a_kill_left_half_written_is_deleted_at_the_next_start(stopping: str, tmp_path: Path) -> None:
-    folder = checkpoint_folder(locate(tmp_path), NAME)
+    folder = tmp_path / "sweeps" / NAME / "checkpoints"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", DYING, str(folder)], check=False, env=environment).returncode == 9
     assert len(list(folder.iterdir())) == 1

@@ -19,7 +19,7 @@ from sweep_examples import (
 
 from noise_search.commands import run_sweep
 from noise_search.errors import CallerError
-from noise_search.search import opening
+from noise_search.search import sending
 from noise_search.search.opening import finished, open_sweep
 from noise_search.store import locate, open_store
 from noise_search.tracking.mlflow_sink import MlflowSink
@@ -99,10 +99,10 @@ def test_an_mlflow_that_fails_costs_no_trial_and_the_same_command_catches_up(
     put_tracking_database(tmp_path)
     small = ("tracking.enabled=true", "budget.trials=2")
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(opening, "MIRROR_SECONDS", 0.3)
+        patch.setattr(sending, "FAILING_MIRROR_SECONDS", 0.3)
         patch.setattr(MlflowSink, "send", _refuse)
         assert drive(tmp_path, *small).state == "complete"
-    assert "messages behind (OSError: no MLflow today); the next run catches up" in caplog.text
+    assert "messages behind (OSError: no MLflow today); noise-search mirror tiny catches up" in caplog.text
     assert len(_unsent(tmp_path)) == 1 + 3 + 2 + 1
     untracked = config(*small, "tracking.enabled=false")
     assert not run_sweep(untracked, store=tmp_path).changed

@@ -16,9 +16,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from requirements import needs
+from sqlalchemy import make_url
 
 from noise_search.store import (
+    Location,
     NewMember,
     NewResult,
     Store,
@@ -57,10 +60,11 @@ def new_sweep(store: Store, name: str = "digits") -> SweepRecord:
     return store.create_sweep(name=name, digest="abc", identity={"seed": 0}, config={"name": name}, budget_trials=10)
 
 
-def stored(folder: Path) -> Store:
-    """A new store, copied from one that is made once."""
-    shutil.copytree(_template(), folder, dirs_exist_ok=True)
-    return open_store(locate(folder), create=False)
+def stored(place: Path | Location) -> Store:
+    """A new store; in a folder it is copied from one that is made once."""
+    if isinstance(place, Path):
+        shutil.copytree(_template(), place, dirs_exist_ok=True)
+    return open_store(locate(place), create=False)
 
 
 @cache
@@ -72,20 +76,30 @@ def _template() -> Path:
 
 
 @contextmanager
-def driven(folder: Path) -> Iterator[tuple[Store, Writer]]:
+def driven(place: Path | Location) -> Iterator[tuple[Store, Writer]]:
     """A new store with one sweep, and the lease on it."""
-    with stored(folder) as store, store.take_lease(new_sweep(store).id) as writer:
+    with stored(place) as store, store.take_lease(new_sweep(store).id) as writer:
         yield store, writer
 
 
-def rows(path: Path, sql: str) -> list[Any]:
-    """What another client of the database gets for a statement, committed."""
-    connection = sqlite3.connect(path)
+def rows(place: Path | Location, sql: str) -> list[Any]:
+    """What another client of the database gets for a statement, committed: of a SQLite file, or our own of a store."""
+    if isinstance(place, Location) and place.is_shared:
+        return _answer(place, sql)
+    connection = sqlite3.connect(place if isinstance(place, Path) else place.folder / "search.db")
     try:
         with connection:
             return connection.execute(sql).fetchall()
     finally:
         connection.close()
+
+
+def _answer(location: Location, sql: str) -> list[Any]:
+    url = make_url(location.search_url)
+    where = {"host": url.host, "port": url.port, "user": url.username, "password": url.password, "dbname": url.database}
+    with psycopg.connect(**where, options=str(url.query["options"]), autocommit=True) as connection:  # type: ignore[arg-type]
+        found = connection.execute(sql)
+        return found.fetchall() if found.description else []
 
 
 def process(target: Callable[..., None], *arguments: object) -> BaseProcess:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from noise_search.errors import CallerError
 from noise_search.store import Location, locate
@@ -37,9 +38,66 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
         locate(tmp_path / "notes")
 
 
-def test_a_url_is_refused_without_repeating_its_password() -> None:
-    with pytest.raises(CallerError, match=r"expected a folder, got a postgresql\+psycopg:// address") as caught:
-        locate("postgresql+psycopg://me:secret@host/db")
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_a_postgresql_database_is_three_schemas_and_a_folder_of_files(tmp_path: Path, scheme: str) -> None:
+    location = locate(f"{scheme}://me:se%40cret@db:5433/noise?sslmode=require", folder=str(tmp_path))
+    addresses = {
+        "noise_search": location.search_url,
+        "optuna": location.optuna_url,
+        "mlflow": location.tracking_url,
+    }
+    for schema, address in addresses.items():
+        url = make_url(address)
+        assert (url.drivername, url.username, url.password) == ("postgresql+psycopg", "me", "se@cret")
+        assert (url.host, url.port, url.database, url.query["sslmode"]) == ("db", 5433, "noise", "require")
+        assert str(url.query["options"]).endswith(f"-csearch_path={schema}")
+    assert location.artifact_folder == tmp_path / "artifacts"
+    assert location.is_shared
+
+
+def test_options_of_an_address_are_kept() -> None:
+    location = locate("postgresql://me@db/noise?options=-cstatement_timeout%3D60s")
+    assert str(make_url(location.search_url).query["options"]).startswith("-cstatement_timeout=60s -c")
+
+
+def test_a_location_is_shown_without_its_password() -> None:
+    location = locate("postgresql://me:secret@db/noise?password=other&sslmode=require")
+    assert str(location) == "postgresql+psycopg://me@db/noise?sslmode=require"
+    assert "secret" not in repr(location)
+    assert "other" not in repr(location)
+
+
+def test_files_of_a_database_lie_in_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISE_SEARCH_FOLDER", str(tmp_path / "a"))
+    assert locate("postgresql://db/noise").folder == tmp_path / "a"
+    assert locate("postgresql://db/noise", folder=str(tmp_path / "b")).folder == tmp_path / "b"
+    monkeypatch.delenv("NOISE_SEARCH_FOLDER")
+    monkeypatch.chdir(tmp_path)
+    assert locate("postgresql://db/noise").folder == tmp_path / "noise_search_runs"
+
+
+def test_a_folder_keeps_its_files_itself(tmp_path: Path) -> None:
+    with pytest.raises(CallerError, match=r"store.folder: expected null for a store in a folder.*got 'there'"):
+        locate(tmp_path, folder="there")
+
+
+@pytest.mark.parametrize("address", ["postgresql://me:secret@host", "postgresql://me:secret@host:port/db"])
+def test_an_incomplete_address_is_refused_without_its_password(address: str) -> None:
+    with pytest.raises(CallerError, match="expected a folder, or postgresql") as caught:
+        locate(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_password_with_an_at_sign_is_asked_to_be_written_otherwise() -> None:
+    with pytest.raises(CallerError, match="write %40 in a password") as caught:
+        locate("postgresql://me:sec@ret@host/db")
+    assert "ret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "sqlite", "postgresql+asyncpg", "https"])
+def test_another_address_is_refused_with_what_is_allowed(scheme: str) -> None:
+    with pytest.raises(CallerError, match=r"expected a folder, or postgresql\+psycopg://USER@HOST/DATABASE") as caught:
+        locate(f"{scheme}://me:secret@host/db")
     assert "secret" not in str(caught.value)
 
 

@@ -1,23 +1,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from store_examples import NO_NOISE, driven, new_sweep, result, stored, trial
 
 from noise_search.errors import CallerError
-from noise_search.store import NewMember, OutboxEntry, locate, open_store
+from noise_search.store import Location, NewMember, OutboxEntry, open_store
 
 
-def test_a_new_sweep_runs_and_comes_back_as_it_was_made(tmp_path: Path) -> None:
+def test_a_new_sweep_runs_and_comes_back_as_it_was_made(place: Location) -> None:
     identity: dict[str, object] = {
         "seed": 0,
         "train": {"epochs": 10, "clip": None},
         "suite": ["blur", "Störung"],
     }
-    with stored(tmp_path) as store:
+    with stored(place) as store:
         made = store.create_sweep(name="digits", digest="abc", identity=identity, config={"lr": 0.1}, budget_trials=7)
         assert store.sweep("digits") == made
     assert (made.name, made.digest, made.identity, made.config) == ("digits", "abc", identity, {"lr": 0.1})
@@ -26,16 +25,16 @@ def test_a_new_sweep_runs_and_comes_back_as_it_was_made(tmp_path: Path) -> None:
     assert timedelta(0) <= datetime.now(UTC) - made.created_at < timedelta(minutes=1)
 
 
-def test_a_name_is_given_once(tmp_path: Path) -> None:
-    with stored(tmp_path) as store:
+def test_a_name_is_given_once(place: Location) -> None:
+    with stored(place) as store:
         first = new_sweep(store)
         with pytest.raises(CallerError, match=r"expected one that is new, got 'digits'"):
             new_sweep(store)
         assert store.sweeps() == [first]
 
 
-def test_an_unknown_name_is_answered_with_those_there_are(tmp_path: Path) -> None:
-    with stored(tmp_path) as store:
+def test_an_unknown_name_is_answered_with_those_there_are(place: Location) -> None:
+    with stored(place) as store:
         new_sweep(store, "digits")
         new_sweep(store, "audio")
         message = r"expected one of \['audio', 'digits'\], got 'digit'; did you mean 'digits'\?"
@@ -44,13 +43,13 @@ def test_an_unknown_name_is_answered_with_those_there_are(tmp_path: Path) -> Non
         assert store.find_sweep("digit") is None
 
 
-def test_a_store_without_sweeps_says_so(tmp_path: Path) -> None:
-    with stored(tmp_path) as store, pytest.raises(CallerError, match="has none yet"):
+def test_a_store_without_sweeps_says_so(place: Location) -> None:
+    with stored(place) as store, pytest.raises(CallerError, match="has none yet"):
         store.sweep("digits")
 
 
-def test_controls_are_listed_first_then_trials_by_number(tmp_path: Path) -> None:
-    with driven(tmp_path) as (store, writer):
+def test_controls_are_listed_first_then_trials_by_number(place: Location) -> None:
+    with driven(place) as (store, writer):
         writer.add_members([trial(1), trial(0), NO_NOISE, NewMember(None, "constant", {}, [])])
         members = store.members(writer.sweep_id)
     assert [(member.control, member.number) for member in members] == [
@@ -61,8 +60,8 @@ def test_controls_are_listed_first_then_trials_by_number(tmp_path: Path) -> None
     ]
 
 
-def test_members_can_be_asked_for_by_state_and_by_whether_optuna_was_told(tmp_path: Path) -> None:
-    with driven(tmp_path) as (store, writer):
+def test_members_can_be_asked_for_by_state_and_by_whether_optuna_was_told(place: Location) -> None:
+    with driven(place) as (store, writer):
         told, untold, waiting = writer.add_members([trial(0), trial(1), trial(2)])
         job = writer.start_job([told.id, untold.id], from_epoch=0, to_epoch=3)
         scored = [result(told.id), result(untold.id, state="infeasible")]
@@ -78,8 +77,8 @@ def test_members_can_be_asked_for_by_state_and_by_whether_optuna_was_told(tmp_pa
         assert numbers(states=[]) == []
 
 
-def test_results_can_be_asked_for_by_member(tmp_path: Path) -> None:
-    with driven(tmp_path) as (store, writer):
+def test_results_can_be_asked_for_by_member(place: Location) -> None:
+    with driven(place) as (store, writer):
         first, second = (member.id for member in writer.add_members([trial(0), trial(1)]))
         job = writer.start_job([first, second], from_epoch=0, to_epoch=3)
         scored = [result(first, clean=0.3), result(second, clean=0.4)]
@@ -89,8 +88,8 @@ def test_results_can_be_asked_for_by_member(tmp_path: Path) -> None:
         assert store.results(writer.sweep_id, member_ids=[]) == []
 
 
-def test_what_belongs_to_one_sweep_is_not_shown_in_another(tmp_path: Path) -> None:
-    with driven(tmp_path) as (store, writer):
+def test_what_belongs_to_one_sweep_is_not_shown_in_another(place: Location) -> None:
+    with driven(place) as (store, writer):
         other = new_sweep(store, "other").id
         (member,) = writer.add_members([trial(0)])
         job = writer.start_job([member.id], from_epoch=0, to_epoch=3)
@@ -102,8 +101,8 @@ def test_what_belongs_to_one_sweep_is_not_shown_in_another(tmp_path: Path) -> No
         assert store.unsent(other) == []
 
 
-def test_unsent_entries_come_in_order_and_at_most_so_many(tmp_path: Path) -> None:
-    with driven(tmp_path) as (store, writer):
+def test_unsent_entries_come_in_order_and_at_most_so_many(place: Location) -> None:
+    with driven(place) as (store, writer):
         writer.enqueue([OutboxEntry(f"trial-{number}", "child", {"number": number}) for number in range(5)])
         first = store.unsent(writer.sweep_id, limit=2)
         assert [(entry.key, entry.kind, entry.payload) for entry in first] == [
@@ -121,12 +120,12 @@ def test_a_member_is_a_trial_or_a_control() -> None:
         NewMember(None, None, {}, [])
 
 
-def test_the_store_is_read_while_it_is_driven(tmp_path: Path) -> None:
-    with driven(tmp_path) as (_, writer), open_store(locate(tmp_path), create=False) as reader:
+def test_the_store_is_read_while_it_is_driven(place: Location) -> None:
+    with driven(place) as (_, writer), open_store(place, create=False) as reader:
         writer.add_members([trial(0)])
         assert len(reader.members(writer.sweep_id)) == 1
 
 
-def test_optuna_gets_one_storage_for_each_open_store(tmp_path: Path) -> None:
-    with stored(tmp_path) as store:
+def test_optuna_gets_one_storage_for_each_open_store(place: Location) -> None:
+    with stored(place) as store:
         assert store.optuna_storage() is store.optuna_storage()

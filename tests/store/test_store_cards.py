@@ -5,25 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 from store_examples import new_sweep, rows
 
 from noise_search.store import (
     Confirmed,
+    Location,
     NewCard,
     Store,
     add_confirmed,
     begin_confirmation,
-    locate,
     open_store,
 )
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(locate(tmp_path), create=True) as opened:
+def store(place: Location) -> Iterator[Store]:
+    with open_store(place, create=True) as opened:
         yield opened
 
 
@@ -89,13 +88,13 @@ def test_a_sweep_that_somebody_drives_takes_cards(store: Store) -> None:
         assert store.register_card(sweep.id, card("a")).version == 1
 
 
-def test_cards_go_with_their_sweep(store: Store, tmp_path: Path) -> None:
+def test_cards_go_with_their_sweep(store: Store, place: Location) -> None:
     one, other = new_sweep(store, "one"), new_sweep(store, "other")
     for sweep in (one, other):
         store.register_card(sweep.id, card("a"))
     with store.take_lease(one.id) as writer:
         writer.remove_sweep()
-    assert rows(tmp_path / "search.db", "SELECT sweep_id FROM cards") == [(other.id,)]
+    assert rows(place, "SELECT sweep_id FROM cards") == [(other.id,)]
 
 
 def training(stage: str, seed: int) -> Confirmed:

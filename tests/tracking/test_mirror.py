@@ -18,6 +18,7 @@ from noise_search.tracking.memory import MemorySink
 from noise_search.tracking.messages import MemberFinished, Message, MetricPoint, SweepClosed, SweepOpened
 from noise_search.tracking.mirror import Mirror, Sink
 from noise_search.tracking.mlflow_sink import MlflowSink
+from noise_search.tracking.places import Place
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
@@ -315,7 +316,7 @@ def test_a_sweep_is_mirrored_into_mlflow_through_failures(
     from mlflow import MlflowClient
 
     def make() -> Sink:
-        real = MlflowSink(mlflow_url, tmp_path / "artifacts")
+        real = MlflowSink(Place(mlflow_url, tmp_path / "artifacts", ""))
         return Listening(real, OSError("locked"), OSError("locked"))
 
     mirror = Mirror(outbox, 1, make)

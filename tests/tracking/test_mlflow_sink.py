@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from noise_search.errors import CallerError
-from noise_search.tracking import mlflow_sink
+from noise_search.tracking import runs
 from noise_search.tracking.messages import (
     Artifact,
     MemberFinished,
@@ -23,7 +23,9 @@ from noise_search.tracking.messages import (
     SweepClosed,
     SweepOpened,
 )
-from noise_search.tracking.mlflow_sink import MlflowSink, connect, create_schema, delete_sweep_runs, sweep_runs
+from noise_search.tracking.mlflow_sink import MlflowSink, create_schema
+from noise_search.tracking.places import Place
+from noise_search.tracking.runs import delete_sweep_runs, sweep_runs
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
@@ -49,8 +51,13 @@ def client(mlflow_url: str) -> Any:
 
 
 @pytest.fixture
-def sink(mlflow_url: str, tmp_path: Path) -> MlflowSink:
-    return MlflowSink(mlflow_url, tmp_path / "artifacts")
+def place(mlflow_url: str, tmp_path: Path) -> Place:
+    return Place(mlflow_url, tmp_path / "artifacts", "")
+
+
+@pytest.fixture
+def sink(place: Place) -> MlflowSink:
+    return MlflowSink(place)
 
 
 def _runs(client: Any, experiment: str = "digits") -> dict[str, Any]:
@@ -82,25 +89,23 @@ def test_an_experiment_keeps_its_files_in_the_given_folder(sink: MlflowSink, cli
     assert client.get_experiment_by_name("digits").artifact_location == (tmp_path / "artifacts").as_uri()
 
 
-def test_a_new_sink_continues_the_runs_of_an_older_one(
-    sink: MlflowSink, client: Any, mlflow_url: str, tmp_path: Path
-) -> None:
+def test_a_new_sink_continues_the_runs_of_an_older_one(sink: MlflowSink, client: Any, place: Place) -> None:
     sink.send(OPENED)
     sink.send(FINISHED)
-    MlflowSink(mlflow_url, tmp_path / "artifacts").send(FINISHED)
+    MlflowSink(place).send(FINISHED)
     assert set(_runs(client)) == {"sweep a", "control no_noise"}
 
 
 def test_runs_are_found_again_also_where_mlflow_gives_them_in_several_pages(
-    sink: MlflowSink, client: Any, mlflow_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sink: MlflowSink, client: Any, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mlflow_sink, "_PAGE", 2)
+    monkeypatch.setattr(runs, "PAGE", 2)
     members = [replace(FINISHED, member=f"trial {number}") for number in range(5)]
     messages: list[SweepOpened | MemberFinished] = [OPENED, *members]
     for message in messages:
         sink.send(message)
     before = {name: run.info.run_id for name, run in _runs(client).items()}
-    again = MlflowSink(mlflow_url, tmp_path / "artifacts")
+    again = MlflowSink(place)
     for member in members:
         again.send(member)
     assert {name: run.info.run_id for name, run in _runs(client).items()} == before
@@ -229,30 +234,34 @@ assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true" and get_telemetry_client
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["mlruns", "file:///tmp/mlruns", "http://host:5000", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize("url", ["mlruns", "file:///tmp/mlruns", "ftp://host:5000", "sqlite://", "sqlite:///:memory:"])
 def test_a_place_that_is_no_database_file_or_server_is_refused(url: str) -> None:
     with pytest.raises(CallerError, match="tracking: expected"):
         create_schema(url)
 
 
 def test_every_run_of_a_sweep_is_deleted_in_whatever_experiment_and_no_other(
-    sink: MlflowSink, client: Any, mlflow_url: str
+    sink: MlflowSink, client: Any, place: Place
 ) -> None:
     other = replace(FINISHED, sweep="sweep b")
     for message in (OPENED, FINISHED, replace(FINISHED, member="trial 1", experiment="elsewhere"), other):
         sink.send(message)
-    assert {run.member for run in sweep_runs(connect(mlflow_url), "sweep a")} == {None, "control no_noise", "trial 1"}
-    assert delete_sweep_runs(mlflow_url, "sweep a") == 4  # its own run is in both experiments
+    assert {run.member for run in sweep_runs(place, "sweep a")} == {
+        None,
+        "control no_noise",
+        "trial 1",
+    }
+    assert delete_sweep_runs(place, "sweep a") == 4  # its own run is in both experiments
     assert set(_runs(client)) == {"sweep b", "control no_noise"}
     assert _runs(client, "elsewhere") == {}
-    assert delete_sweep_runs(mlflow_url, "sweep a") == 0
+    assert delete_sweep_runs(place, "sweep a") == 0
 
 
-def test_a_sweep_whose_runs_were_deleted_starts_anew(sink: MlflowSink, client: Any, mlflow_url: str) -> None:
+def test_a_sweep_whose_runs_were_deleted_starts_anew(sink: MlflowSink, client: Any, place: Place) -> None:
     sink.send(FINISHED)
     before = {run.info.run_id for run in _runs(client).values()}
-    delete_sweep_runs(mlflow_url, "sweep a")
-    MlflowSink(mlflow_url, Path(mlflow_url.removeprefix("sqlite:///")).parent / "artifacts").send(FINISHED)
+    delete_sweep_runs(place, "sweep a")
+    MlflowSink(place).send(FINISHED)
     after = _runs(client)
     assert set(after) == {"sweep a", "control no_noise"}
     assert before.isdisjoint(run.info.run_id for run in after.values())
@@ -298,12 +307,12 @@ def test_a_registration_that_was_cut_short_anywhere_is_completed_by_a_resend(
 
 
 def test_models_of_a_sweep_go_with_its_runs_and_those_of_others_stay(
-    sink: MlflowSink, client: Any, tmp_path: Path, mlflow_url: str
+    sink: MlflowSink, client: Any, tmp_path: Path, place: Place
 ) -> None:
     sink.send(FINISHED)
     sink.send(_registered(tmp_path, 1))
     sink.send(replace(_registered(tmp_path, 1), sweep="sweep b", model="sweep-b"))
     client.create_registered_model("sweep-a of somebody else")
-    delete_sweep_runs(mlflow_url, "sweep a")
+    delete_sweep_runs(place, "sweep a")
     names = {model.name for model in client.search_registered_models()}
     assert names == {"sweep-b", "sweep-a of somebody else"}

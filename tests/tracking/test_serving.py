@@ -17,6 +17,7 @@ from sweep_examples import BUDGET, CONTROLS, NAME, tracked_store
 
 from noise_search.errors import CallerError
 from noise_search.store import locate
+from noise_search.tracking.places import Place, own_place
 from noise_search.tracking.serving import PORT, Server, free_port, links_to, serve
 
 pytestmark = pytest.mark.filterwarnings(
@@ -55,7 +56,7 @@ def test_the_server_answers_on_a_loopback_address_with_its_pages(served: str) ->
 
 
 def test_the_links_name_the_sweeps_own_run_and_the_experiment_that_holds_its_trials(served: str) -> None:
-    links = links_to(locate(tracked_store()).tracking_url, NAME)
+    links = links_to(own_place(locate(tracked_store())), NAME)
     experiment, run = links.sweep.removeprefix("#/experiments/").partition("?")[0].split("/runs/")
     assert links.trials == f"#/experiments/{experiment}/runs?workflowType=machine_learning"
     tagged = f"tags.`mlflow.parentRunId` = '{run}'"
@@ -66,7 +67,7 @@ def test_the_links_name_the_sweeps_own_run_and_the_experiment_that_holds_its_tri
 
 
 def test_files_of_a_run_can_be_looked_at(served: str) -> None:
-    run = links_to(locate(tracked_store()).tracking_url, NAME).sweep.partition("/runs/")[2].partition("?")[0]
+    run = links_to(own_place(locate(tracked_store())), NAME).sweep.partition("/runs/")[2].partition("?")[0]
     with urllib.request.urlopen(f"{served}/get-artifact?run_uuid={run}&path=card/card.yaml", timeout=30) as answer:
         assert answer.read() == (tracked_store() / "sweeps" / NAME / "card.yaml").read_bytes()
 
@@ -84,7 +85,7 @@ def test_no_file_of_another_machine_is_served_under_a_foreign_name(served: str) 
 
 def test_a_sweep_without_runs_has_no_links_and_is_told_how_it_gets_them(mlflow_url: str) -> None:
     with pytest.raises(CallerError, match=r"expected a run of sweep 'tiny' in sqlite:.*, got none; .*tracking.enabled"):
-        links_to(mlflow_url, NAME)
+        links_to(Place(mlflow_url, None, ""), NAME)
 
 
 def test_a_port_in_use_is_refused_if_it_was_asked_for() -> None:

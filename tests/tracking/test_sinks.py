@@ -25,6 +25,7 @@ from noise_search.tracking.messages import (
 )
 from noise_search.tracking.mirror import Sink
 from noise_search.tracking.mlflow_sink import MlflowSink
+from noise_search.tracking.places import Place
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
@@ -98,7 +99,7 @@ class MemoryKit:
 class MlflowKit:
     def __init__(self, url: str, folder: Path) -> None:
         self.client: Any = MlflowClient(url, registry_uri=url)
-        self.sink: Sink = MlflowSink(url, folder)
+        self.sink: Sink = MlflowSink(Place(url, folder, ""))
 
     def members(self) -> list[str]:
         return sorted(run.info.run_name for run in self._runs())

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import uuid
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from training_examples import bench, members, policies
 
+from noise_search.folders import Folder
 from noise_search.training import Job, Member, Resolved, Result, run_from_checkpoints, run_job
 
 MODES = ["fused", "looped"]
@@ -97,3 +100,35 @@ def test_which_samples_are_right_agrees_with_accuracy(tmp_path: Path) -> None:
         assert list(result.correct) == [1]
         samples = len(bench("mlp", "fused").yardstick.labels)
         assert unpacked(result.correct[1])[:samples].mean() == pytest.approx(result.scores["clean/accuracy"])
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_a_job_goes_on_from_checkpoints_on_another_file_system(kind: str, request: pytest.FixtureRequest) -> None:
+    url = f"{request.getfixturevalue('bucket') if kind == 's3' else 'memory://'}/{uuid.uuid4().hex}"
+    whole, _ = run_job(Job(FOUR, 0, 2), bench("mlp", "fused"))
+    found = run_from_checkpoints(Job(FOUR, 0, 1, url, keep=True), bench("mlp", "fused"), lambda _: None)
+    folder = Folder(url)
+    assert folder.names() == [f"{one.name}-{one.seed}-1.safetensors" for one in FOUR]
+    folder.delete(folder.names()[:1])
+    folder.write(folder.names()[0], b"nothing")
+    job = Job(with_checkpoints(found), 1, 2, url)
+    later = run_from_checkpoints(job, bench("mlp", "fused"), lambda _: None)
+    assert numbers(later) == numbers(whole)
+    assert [one.retrained for one in later] == [1, 1, 0, 0]
+
+
+def test_an_object_store_that_does_not_answer_costs_checkpoints_and_no_number(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = run_from_checkpoints(Job(FOUR, 0, 1, f"{bucket}/gone", keep=True), bench("mlp", "fused"), lambda _: None)
+    system = fsspec.filesystem("s3")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    system.clear_instance_cache()
+    job = Job(with_checkpoints(found), 1, 2, f"{bucket}/gone", keep=True)
+    later = run_from_checkpoints(job, bench("mlp", "fused"), lambda _: None)
+    system.clear_instance_cache()
+    assert numbers(later) == numbers(run_job(Job(FOUR, 0, 2), bench("mlp", "fused"))[0])
+    assert [(one.checkpoint, one.retrained) for one in later] == [(None, 1)] * 4
+    assert caplog.text.count("a trial is trained again from its start: ") == 4
+    assert caplog.text.count("no checkpoint, so that the trial may have to be trained again: ") == 4

@@ -6,6 +6,8 @@ Revises: 0001
 
 from __future__ import annotations
 
+from typing import Literal
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -19,14 +21,16 @@ _JOB_STATES = "state IN ('running', 'done', 'abandoned', 'failed')"
 
 def upgrade() -> None:
     """Add the columns; what a member of an older sweep has trained is read from its results."""
-    with op.batch_alter_table("sweeps", recreate="always", table_kwargs={"sqlite_autoincrement": True}) as table:
+    # SQLite cannot add such columns in place; a server can, and would not let a table go that others refer to.
+    recreate: Literal["always", "never"] = "always" if op.get_context().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("sweeps", recreate=recreate, table_kwargs={"sqlite_autoincrement": True}) as table:
         table.add_column(sa.Column("stop_requested", sa.Boolean(), nullable=False, server_default=sa.false()))
-    with op.batch_alter_table("members", recreate="always") as table:
+    with op.batch_alter_table("members", recreate=recreate) as table:
         table.add_column(sa.Column("target_epoch", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("attempts", sa.JSON(), nullable=False, server_default="{}"))
         table.add_column(sa.Column("overuse", sa.String(), nullable=True))
         table.add_column(sa.Column("constraints", sa.JSON(), nullable=False, server_default="{}"))
-    with op.batch_alter_table("results", recreate="always") as table:
+    with op.batch_alter_table("results", recreate=recreate) as table:
         table.add_column(sa.Column("shared", sa.Boolean(), nullable=False, server_default=sa.false()))
         table.add_column(sa.Column("checkpoint", sa.JSON(), nullable=True))
         table.add_column(sa.Column("correct", sa.JSON(), nullable=False, server_default="{}"))

@@ -24,8 +24,8 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("choice", sa.JSON(), nullable=True),
-        sa.Column("finished_at", sa.DateTime(), nullable=True),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(
             ["sweep_id"], ["sweeps.id"], name=op.f("fk_confirmations_sweep_id"), ondelete="CASCADE"
@@ -46,7 +46,7 @@ def upgrade() -> None:
         sa.Column("correct", sa.String(), nullable=False),
         sa.Column("hits", sa.JSON(), nullable=False),
         sa.Column("diverged", sa.Boolean(), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("stage IN ('choose', 'measure')", name=op.f("ck_confirmed_stage")),
         sa.ForeignKeyConstraint(
             ["confirmation_id"], ["confirmations.id"], name=op.f("fk_confirmed_confirmation_id"), ondelete="CASCADE"

@@ -6,6 +6,8 @@ Revises: 0005
 
 from __future__ import annotations
 
+from typing import Literal
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -17,5 +19,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the column; nobody runs a confirmation of before."""
-    with op.batch_alter_table("confirmations", recreate="always") as table:
+    # SQLite cannot add such columns in place; a server can, and would not let a table go that others refer to.
+    recreate: Literal["always", "never"] = "always" if op.get_context().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("confirmations", recreate=recreate) as table:
         table.add_column(sa.Column("generation", sa.Integer(), nullable=True))
