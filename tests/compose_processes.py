@@ -20,7 +20,7 @@ import psutil
 from compose_file import CHECKOUT, content, services, words
 from postgres_servers import Server
 
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 400.0
 # Of addresses that say localhost Ray makes the machine's own; this one it leaves alone, where getaddrinfo looks it up.
 _LOOPBACK_FOR_RAY = "127.1"
 _ON_LOOPBACK = {
@@ -44,7 +44,7 @@ class Deployment:
         self._own_ports = {name: _free_port() for name in self._services}
         self._paths = {name: self._make_paths(name) for name in self._services}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._done: set[str] = set()
+        self._ready: set[str] = set()  # healthy, or done
         self.sessions: set[int] = set()
 
     @property
@@ -74,24 +74,27 @@ class Deployment:
             process.wait()
 
     def _start_dependencies(self, name: str) -> None:
-        for dependency, how in self._services[name].get("depends_on", {}).items():
-            if how["condition"] == "service_healthy":
+        """As Compose does it: those that may start at the same time do, and the service itself waits for all."""
+        conditions = {of: how["condition"] for of, how in self._services[name].get("depends_on", {}).items()}
+        for dependency, condition in conditions.items():
+            if condition == "service_healthy":
                 self._start(dependency)
-            elif dependency not in self._done:
+            elif dependency not in self._ready:
                 self.run(dependency)
-                self._done.add(dependency)
+                self._ready.add(dependency)
+        for dependency in conditions.keys() - self._ready:
+            self._wait_until_healthy(dependency)
+            self._ready.add(dependency)
 
     def _start(self, name: str) -> None:
-        """Start a service after those that it depends on, and wait until it is healthy."""
-        if name in self._running or name in self._done:
+        """Start a service after those that it depends on."""
+        if name in self._running or name in self._ready:
             return
         self._start_dependencies(name)
         if name == "postgres":
             self._set_up_databases()
-            self._done.add(name)
         else:
             self._running[name] = self._popen(name, words(self._services[name]["command"]))
-        self._wait_until_healthy(name)
 
     def _set_up_databases(self) -> None:
         """What the image does to an empty volume."""
