@@ -32,6 +32,7 @@ _HOME = {
     "stop": "commands",
     "train": "commands",
     "ui": "commands",
+    "watch": "commands",
     "available": "commands",
     "load_card": "policy",
     "save_card": "policy",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         sweep,
         train,
         ui,
+        watch,
     )
     from noise_search.commands import listing as available
     from noise_search.errors import CallerError
@@ -96,6 +98,7 @@ __all__ = [
     "sweep",
     "train",
     "ui",
+    "watch",
 ]
 
 

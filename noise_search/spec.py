@@ -368,6 +368,21 @@ class StoreSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSpec:
+    """The log of a sweep, beside its other files.
+
+    Args:
+        level: From which on lines are written.
+        megabytes: Of a file, before another is begun.
+        kept: Earlier files that stay.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    megabytes: Annotated[int, Interval(ge=1, le=10_000)] = 10
+    kept: Annotated[int, Interval(ge=1, le=1_000)] = 5
+
+
+@dataclass(frozen=True, slots=True)
 class SweepSpec:
     """One search, whole. `suite` is the frozen suite as `corruptions.suites` reads it."""
 
@@ -389,4 +404,5 @@ class SweepSpec:
     experiment: str = "sweep"
     stopping: StoppingSpec = StoppingSpec()
     executor: ExecutorSpec = InlineSpec()
+    log: LogSpec = LogSpec()
     raw: Mapping[str, Any] = field(default_factory=dict)

@@ -315,9 +315,9 @@ def run(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[
 
 
 def contents(folder: Path) -> dict[str, tuple[int, str]]:
-    """Time of change and hash of every file below `folder`, by its path."""
+    """Time of change and hash of every file below `folder`, by its path; but not where readers of SQLite have marks."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.name.endswith("-shm")
     }

@@ -121,7 +121,7 @@ def test_before_the_first_complete_trial_there_is_no_front_no_pick_and_no_file(t
     outcome = drive(tmp_path, reporter=Quitter(jobs=1))
     assert [row.control for row in outcome.front] == ["no_noise", "constant_1"]
     assert (outcome.picked, outcome.files) == (None, {})
-    assert not (tmp_path / "sweeps").exists()
+    assert {path.name for path in (tmp_path / "sweeps" / NAME).iterdir()} == {"log.jsonl", "metrics.prom"}
     assert status(NAME, store=tmp_path)["best"] is None
     with pytest.raises(CallerError, match="expected a front with at least one complete trial"):
         pick(NAME, store=tmp_path)

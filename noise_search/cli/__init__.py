@@ -33,6 +33,7 @@ from noise_search.cli.running import (
     MISTAKE,
     STORE_VARIABLE,
     configurations,
+    logged_as_json,
     progress,
     store_variable,
     terminated_as_interrupted,
@@ -50,6 +51,7 @@ from noise_search.cli.show import (
 )
 from noise_search.cli.stopping import add_stop
 from noise_search.cli.training import add_train
+from noise_search.cli.watching import add_watch, watch
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.urls import without_password
 
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options, rest = _parse(arguments)
         log_without_passwords(logging.INFO if options.verbose else logging.WARNING)
-        with passwords_apart(options, rest) as rest:
+        with passwords_apart(options, rest) as rest, logged_as_json(options.log_json):
             code: int = options.run(options, rest)
     except SystemExit as stop:  # --help and --version
         return stop.code if isinstance(stop.code, int) else MISTAKE
@@ -135,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--preview", action="store_true", help="say what it would do and cost, and write nothing")
     status = command("status", _status, "how a sweep stands, or every sweep of the store")
     status.add_argument("name", nargs="?", metavar="NAME")
+    add_watch(status)
     front = command("front", _front, "the front of a sweep and every control")
     front.add_argument("name", metavar="NAME")
     add_pick(command)
@@ -160,6 +163,7 @@ def _common_options() -> _Parser:
     )
     common.add_argument("--store", metavar="FOLDER_OR_URL", help=store)
     common.add_argument("--json", action="store_true", help="print JSON alone on standard output")
+    common.add_argument("--log-json", action="store_true", help="log in JSON lines, events of sweeps too; no progress")
     common.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
     return common
 
@@ -210,7 +214,7 @@ def _sweep_one(asked: Collected, options: argparse.Namespace) -> SweepOutcome:
     from noise_search.commands import run_sweep
 
     with progress() as reporter:
-        outcome = run_sweep(asked.config, store=options.store, reporter=reporter)
+        outcome = run_sweep(asked.config, store=options.store, reporter=None if options.log_json else reporter)
     if not options.json:
         print_outcome(outcome, asked.overrides)
     return outcome
@@ -219,16 +223,21 @@ def _sweep_one(asked: Collected, options: argparse.Namespace) -> SweepOutcome:
 def _status(options: argparse.Namespace, _: Sequence[str]) -> int:
     from noise_search import commands
 
+    def show(found: Sequence[dict[str, Any]]) -> None:
+        print_statuses(found, options.store)
+        if options.name is not None:
+            print_more(found[0], options.store)
+
+    if options.watch is not None:
+        return watch(options, show)
     if options.name is None:
         found = commands.statuses(store=options.store)
-        print_json(found) if options.json else print_statuses(found, options.store)
-        return DONE
-    one = commands.status(options.name, store=options.store)
+    else:
+        found = [commands.status(options.name, store=options.store)]
     if options.json:
-        print_json(one)
-        return DONE
-    print_statuses([one], options.store)
-    print_more(one, options.store)
+        print_json(found if options.name is None else found[0])
+    else:
+        show(found)
     return DONE
 
 

@@ -87,6 +87,18 @@ def progress() -> Iterator[Bar]:
 
 
 @contextmanager
+def logged_as_json(asked: bool) -> Iterator[None]:
+    """Let logs be JSON lines, with the events of sweeps among them, where that is asked for."""
+    if not asked:
+        yield
+        return
+    from noise_search.operations import logged_as_json  # late: it takes its time
+
+    with logged_as_json():
+        yield
+
+
+@contextmanager
 def terminated_as_interrupted(*more: signal.Signals) -> Iterator[None]:
     """Let SIGTERM, and signals named besides, end a command as Ctrl-C does: closed, with nothing left behind."""
 

@@ -19,6 +19,7 @@ from noise_search.commands.reporting import Report, report
 from noise_search.commands.stopping import Stopped, stop
 from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
 from noise_search.commands.training import Trained, TrainOutcome, run_training, train
+from noise_search.commands.watching import watch
 from noise_search.search.reporting import Silent
 from noise_search.store import DEFAULT_STORE
 
@@ -65,4 +66,5 @@ __all__ = [
     "sweep_files",
     "train",
     "ui",
+    "watch",
 ]

@@ -89,5 +89,7 @@ def state_of(store: Store, record: SweepRecord) -> str:
 
     What the store has as interrupted is out_of_time, as on the sweep's own page, where its time is used up.
     """
-    abandoned = record.state == "running" and not store.is_driven(record.id)
-    return shown(record, "interrupted" if abandoned else record.state)
+    if record.state != "running" or store.is_driven(record.id):
+        return shown(record, record.state)
+    record = store.sweep(record.name)  # again: its driver may have come to its end since it was read
+    return shown(record, "interrupted" if record.state == "running" else record.state)

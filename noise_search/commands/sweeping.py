@@ -15,7 +15,7 @@ from noise_search.policy import save_card
 from noise_search.reports.contents import read
 from noise_search.reports.page import PAGE, write_files
 from noise_search.search.cards import make_card
-from noise_search.search.driver import Reporter, drive
+from noise_search.search.driver import Reporter, StopRequested, drive
 from noise_search.search.fronts import FrontRow, complete_rows, front_rows
 from noise_search.search.importance import Importance, importance_in
 from noise_search.search.leads import Lead, lead
@@ -123,18 +123,18 @@ def _record(plan: Plan, location: Location) -> SweepRecord:
 
 def _drive_to_the_end(opened: OpenSweep, location: Location, reporter: Reporter) -> str:
     """Drive, and close the sweep in our store and in the mirror whatever happens."""
-    state = "failed"
+    state, reason = "failed", None
     try:
         drive(opened, reporter)
         state = state_reached(opened.store, opened.store.sweep(opened.sweep.name))
-    except KeyboardInterrupt:
-        state = "interrupted"
+    except KeyboardInterrupt as error:
+        state, reason = "interrupted", "a stop was asked for" if isinstance(error, StopRequested) else None
     finally:
-        _close(opened, location, state)
+        _close(opened, location, state, reason)
     return state
 
 
-def _close(opened: OpenSweep, location: Location, state: str) -> None:
+def _close(opened: OpenSweep, location: Location, state: str, reason: str | None) -> None:
     """Files first, the state last: a kill in between leaves a sweep that the next start closes again."""
     opened.writer.abandon_running_jobs()
     state = shown(opened.store.sweep(opened.sweep.name), state)
@@ -149,6 +149,7 @@ def _close(opened: OpenSweep, location: Location, state: str) -> None:
         entries = _closing_entries(opened, state, files, found)
         stored = None if found is None else asdict(found)
         opened.writer.finish_sweep(STORED.get(state, state), entries, importance=stored)
+        opened.observer.finished(state, reason)
         if opened.mirror is not None:
             opened.mirror.wake()
 

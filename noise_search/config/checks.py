@@ -28,6 +28,7 @@ from noise_search.spec import (
     DriverSpec,
     ExecutorSpec,
     InlineSpec,
+    LogSpec,
     ModelSpec,
     ObjectiveSpec,
     OptimizerSpec,
@@ -68,6 +69,7 @@ _OTHERS = (
     "suite",
     "executor",
     "experiment",
+    "log",
 )
 # Keys of their own, or such as mean nothing in this loop.
 _NO_OPTIONS = {"params", "lr", "weight_decay", "capturable", "differentiable"}
@@ -105,6 +107,7 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
         "space": _collect(mistakes, partial(parse_space, config.get("space"), modality=modality, epochs=epochs)),
         "suite": _collect(mistakes, partial(_suite, config.get("suite"), data)),
         "executor": _collect(mistakes, partial(_executor, config.get("executor"))),
+        "log": _collect(mistakes, partial(_typed, LogSpec, config.get("log", {}), "log")),  # earlier versions had none
     }
     if parts["stopping"] and parts["stopping"].name != "none" and epochs == 1:
         mistakes.append(f"train.epochs: expected at least 2 for stopping={parts['stopping'].name}, got 1")

@@ -23,11 +23,13 @@ class Finished:
         ticket: That it was submitted with.
         results: In slot order; None where it failed.
         error: What training raised, or `LostWorkerError`; None where it did not fail.
+        worker: Name of who trained it, for people; None where that is not known.
     """
 
     ticket: int
     results: list[Result] | None
     error: Exception | None = None
+    worker: str | None = None
 
 
 class Executor(Protocol):

@@ -10,6 +10,8 @@ from functools import partial
 from noise_search.execute.contract import Finished, OnEpoch
 from noise_search.training import Job, Result
 
+THIS_PROCESS = "the driver"  # as the name of a worker
+
 
 class OneByOne(ABC):
     """What is left to do for an executor that trains a job whenever it is asked for the next."""
@@ -41,11 +43,11 @@ class OneByOne(ABC):
         ticket, job = self._submitted[0]
         telling = _Telling(partial(on_epoch, ticket))
         try:
-            finished = Finished(ticket, self.run(job, telling))
+            finished = Finished(ticket, self.run(job, telling), worker=THIS_PROCESS)
         except Exception as error:
             if telling.error is not None:  # no training is to blame
                 raise telling.error from None
-            finished = Finished(ticket, None, error)
+            finished = Finished(ticket, None, error, THIS_PROCESS)
         self._submitted.popleft()
         return finished
 

@@ -215,7 +215,7 @@ class ProcessesExecutor:
 
     def _end_job(self, worker: _Worker, ended: Ended) -> None:
         assert worker.order is not None
-        self._finished.append(ended.finished(worker.order[0]))
+        self._finished.append(ended.finished(worker.order[0], worker.name))
         worker.order = None
         if ended.failure and self._kit.setup.train.device == "cuda":
             worker.end()  # after some errors a GPU refuses everything else that a process asks of it
@@ -228,7 +228,7 @@ class ProcessesExecutor:
         _log.warning("%s", text)
         self._forget(worker)
         if worker.order and worker.ready:
-            self._finished.append(Finished(worker.order[0], None, LostWorkerError(text)))
+            self._finished.append(Finished(worker.order[0], None, LostWorkerError(text), worker.name))
         elif worker.order:
             self._waiting.appendleft(worker.order)
         if not worker.ready:

@@ -253,7 +253,7 @@ class RayExecutor:
             except RayTaskError as error:  # what training raises does not come this way
                 raise CallerError(f"executor: {task.name} cannot begin: {_first_line(error.cause)}") from error
             except OutOfMemoryError as error:  # Ray has seen it, and ended the task before the system would
-                self._finish(Finished(task.ticket, None, MemoryError(_first_line(error))))
+                self._finish(Finished(task.ticket, None, MemoryError(_first_line(error)), task.name))
             except RayError as error:
                 self._lose(task, f"is gone: {type(error).__name__}: {_first_line(error)}", on_epoch)
             else:
@@ -271,7 +271,7 @@ class RayExecutor:
         elif isinstance(news, Refused):
             raise CallerError(f"executor: {task.name} cannot be made ready: {news.failure.text}")
         elif isinstance(news, Ended):
-            self._finish(news.finished(task.ticket))
+            self._finish(news.finished(task.ticket, task.name))
 
     def _look_after(self, on_epoch: OnEpoch) -> None:
         """Every second, find workers that are silent, and let the driver look whether to go on."""
@@ -296,7 +296,7 @@ class RayExecutor:
         text = f"{task.name} {how}"
         _log.warning("%s", text)
         if task.begun_again == self._spec.max_retries:
-            self._finish(Finished(task.ticket, None, LostWorkerError(text)))
+            self._finish(Finished(task.ticket, None, LostWorkerError(text), task.name))
             return
         lost, again = task.told, task.begun_again + 1
         self._tasks[task.ticket] = _Task(task.ticket, task.job, self._begin(task.job), begun_again=again)

@@ -106,9 +106,9 @@ class Ended:
     results: list[Result] | None
     failure: Failure | None = None
 
-    def finished(self, ticket: int) -> Finished:
+    def finished(self, ticket: int, worker: str) -> Finished:
         """The same as executors tell it."""
-        return Finished(ticket, self.results, None if self.failure is None else self.failure.error())
+        return Finished(ticket, self.results, None if self.failure is None else self.failure.error(), worker)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ was killed and continued is the sweep that was not: with one job at a time, or w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -73,10 +73,13 @@ class Watched:
     Args:
         reporter: That shows it.
         store, sweep_id: Whose request counts.
+        poll: Called before each look.
     """
 
-    def __init__(self, reporter: Reporter, store: Store, sweep_id: int) -> None:
-        self._reporter, self._store, self._sweep_id = reporter, store, sweep_id
+    def __init__(
+        self, reporter: Reporter, store: Store, sweep_id: int, poll: Callable[[], None] = lambda: None
+    ) -> None:
+        self._reporter, self._store, self._sweep_id, self._poll = reporter, store, sweep_id, poll
         self._looked = time.monotonic()
 
     def begin(self, total: int, done: int) -> None:
@@ -96,6 +99,7 @@ class Watched:
         self._reporter.advance(epochs)
         if time.monotonic() - self._looked >= STOP_POLL_SECONDS:
             self._looked = time.monotonic()
+            self._poll()
             refuse_to_go_on(self._store, self._sweep_id)
 
 
@@ -114,11 +118,11 @@ def drive(opened: OpenSweep, reporter: Reporter) -> None:
     reference = Reference(spec.train.epochs, opened.executor.validation_samples)
     reference.load(opened.store, opened.sweep.id, board)
     on_job = partial(_report, board, reporter)
-    work = Work(
-        opened, board, reference, Watched(reporter, opened.store, opened.sweep.id).advance, on_job, spec.driver.cohort
-    )
+    watched = Watched(reporter, opened.store, opened.sweep.id, opened.observer.poll)
+    work = Work(opened, board, reference, watched.advance, on_job, spec.driver.cohort)
     _bring_up_to_date(work)
     plan_left_behind(work)
+    opened.observer.watch(board, opened.mirror)
     reporter.begin(*_amount(work))
     _keep_busy(work)
     while work.under_way:
@@ -146,7 +150,7 @@ def _keep_busy(work: Work) -> None:
 def _take_in(work: Work) -> None:
     """Wait for a job to end, and apply what came of it."""
     finished = receive(work)
-    own = take_up(work, finished.ticket)
+    own = take_up(work, finished)
     if finished.results is None:
         assert finished.error is not None
         after_failure(work, own, finished.error)
@@ -263,6 +267,7 @@ def _promote(work: Work, *, at_least: int | None = None) -> list[Seat]:
                 assert seat.number is not None
                 seat.target = target
                 work.opened.study.resume(seat.number)
+            work.opened.observer.promoted(chosen, rung)
             return sorted(chosen, key=lambda seat: seat.number or 0)
     return []
 
@@ -313,6 +318,7 @@ def _ask(work: Work) -> None:
     proposals = opened.study.ask_batch(count)
     members = opened.writer.add_members([_new_trial(p.number, p.parameters, p.policy) for p in proposals])
     work.board.add(members)
+    opened.observer.asked(members)
 
 
 def _new_trial(number: int, parameters: Mapping[str, object], policy: Policy) -> NewMember:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -32,22 +32,20 @@ def after_failure(work: Work, own: UnderWay, error: Exception) -> None:
     kind, slots = _kind(error), min(len(seats) * len(work.seeds), work.width)
     can_be_split = len(seats) > 1 or (kind == "memory" and slots > 1)
     alone = None if can_be_split else seats[0]
+    blamed, seconds = None if alone is None else alone.id, seconds_of(work, own)
     work.opened.writer.fail_job(
-        own.job_id,
-        reason,
-        kind=kind,
-        blamed=None if alone is None else alone.id,
-        epochs_trained=own.epochs,
-        seconds=seconds_of(work, own),
+        own.job_id, reason, kind=kind, blamed=blamed, epochs_trained=own.epochs, seconds=seconds
     )
+    failed = work.opened.observer.failed(own.job_id, epochs=own.epochs, seconds=seconds)
+    said = work.opened.observer.about("job_failed", **failed, worker=own.worker, kind=kind, reason=reason)
     work.on_epoch(-own.epochs)  # they are to be trained again
     work.split.add(own.turn)
     if kind == "memory":
         _narrow(work, own.turn, slots, alone)
     if alone is None:
-        _log.warning("a job of %d slots failed and is split: %s", len(seats) * len(work.seeds), reason)
+        _log.warning("a job of %d slots failed and is split: %s", len(seats) * len(work.seeds), reason, extra=said)
     else:
-        _blame(work, alone, kind, reason, error)
+        _blame(work, alone, kind, reason, error, said)
     _plan_again(work, own)
 
 
@@ -67,17 +65,17 @@ def _narrow(work: Work, turn: int, slots: int, alone: Seat | None) -> None:
         _log.warning("memory ran out for a trial alone, too: jobs have %d slots again", work.width)
 
 
-def _blame(work: Work, alone: Seat, kind: Kind, reason: str, error: Exception) -> None:
-    """Count a failure of a member alone, and give it up after too many."""
+def _blame(work: Work, alone: Seat, kind: Kind, reason: str, error: Exception, said: Mapping[str, object]) -> None:
+    """Count a failure of a member alone, and give it up after too many; `said` goes with the message in the log."""
     alone.attempts[kind] = alone.attempts.get(kind, 0) + 1
     given_up = alone.attempts[kind] > getattr(work.opened.spec.driver.retries, kind)
     if given_up and alone.control == NO_NOISE_CONTROL:
         raise error  # nothing can be compared without it
     if given_up:
-        _log.warning("%s failed: %s", alone.name, reason)
+        _log.warning("%s failed: %s", alone.name, reason, extra=said)
         end(work, {alone.id: reason}, "failed")
     else:
-        _log.warning("%s failed and is tried again: %s", alone.name, reason)
+        _log.warning("%s failed and is tried again: %s", alone.name, reason, extra=said)
 
 
 def _plan_again(work: Work, own: UnderWay) -> None:

@@ -50,8 +50,9 @@ class FrontRow:
 
 def complete_rows(store: Store, sweep_id: int) -> list[FrontRow]:
     """Every complete trial and control, controls first, then trials by number; scores are means over seeds."""
+    members = store.members(sweep_id, states=["complete"])  # before their scores: the sweep may be running
     scores = last_scores(store, sweep_id)
-    rows = [_row(member, scores[member.id]) for member in store.members(sweep_id, states=["complete"])]
+    rows = [_row(member, scores[member.id]) for member in members]
     best = set(pareto([(row.clean, row.robust) for row in rows if _may_be_on_front(row)]))
     return [replace(row, on_front=_may_be_on_front(row) and (row.clean, row.robust) in best) for row in rows]
 

@@ -14,6 +14,7 @@ from noise_search.execute import Executor, make_executor
 from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
 from noise_search.search.mirroring import member_name, opened_entry
+from noise_search.search.observing import Observer, observer_of
 from noise_search.search.sending import drain, start_mirror
 from noise_search.search.space import Picked, has_branches, searched
 from noise_search.search.warm_start import warm_starts
@@ -55,6 +56,7 @@ class OpenSweep:
     executor: Executor
     mirror: Mirror | None
     checkpoint_folder: str
+    observer: Observer
 
 
 def make_plan(spec: SweepSpec, dataset: Dataset) -> Plan:
@@ -159,10 +161,13 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
                 sweep = _resolve(store, writer, sweep, plan, workbench)
                 study = _study(store, sweep, plan)
                 folder = checkpoint_folder(location, sweep)
-                with closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor:
+                with (
+                    observer_of(store, sweep, location, spec.log, writer.generation) as observer,
+                    closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor,
+                ):
                     mirror = _open_mirror(store, writer, sweep, spec)
                     try:
-                        yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder)
+                        yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder, observer)
                     finally:
                         executor.close()  # before waiting: nobody wants what still trains
                         drain(mirror, store, sweep)

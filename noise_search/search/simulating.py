@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage
 from noise_search.execute import Executor
 from noise_search.search.asking import Study
 from noise_search.search.driver import Reporter, drive
+from noise_search.search.observing import observer_of
 from noise_search.search.opening import OpenSweep, checkpoint_folder
 from noise_search.search.progress import STORED, state_reached
 from noise_search.search.reporting import Silent
@@ -46,6 +47,7 @@ def simulate(
         drive(opened, reporter or Silent())
         state = state_reached(store, store.sweep(name))
         opened.writer.finish_sweep(STORED.get(state, state), [])
+        opened.observer.finished(state)
     return store.sweep(name)
 
 
@@ -73,7 +75,9 @@ def open_simulated(
         databases = storage or store.optuna_storage()
         study = Study(databases, name, spec.space, spec.objective, spec.sampler, spec.seed, starts)
         sweep = store.sweep(name)
-        yield OpenSweep(spec, sweep, store, writer, study, executor, None, checkpoint_folder(store.location, sweep))
+        folder = checkpoint_folder(store.location, sweep)
+        with observer_of(store, sweep, store.location, spec.log, writer.generation) as observer:
+            yield OpenSweep(spec, sweep, store, writer, study, executor, None, folder, observer)
 
 
 def _create(spec: SweepSpec, name: str, store: Store) -> SweepRecord:

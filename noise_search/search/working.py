@@ -58,6 +58,7 @@ class UnderWay:
         started, clock: When, by the calendar and by the executor's clock.
         results: Of the parts that are trained.
         epochs: Member-epochs that were told of.
+        worker: Who trained it, or the last part of it.
     """
 
     group: Group
@@ -69,6 +70,7 @@ class UnderWay:
     clock: float
     results: list[Result] = field(default_factory=list)
     epochs: int = 0
+    worker: str | None = None
 
 
 @dataclass(slots=True)
@@ -163,6 +165,7 @@ def submit_planned(work: Work) -> None:
     work.under_way[job_id] = UnderWay(group, turn, job_id, job, left, datetime.now(UTC), opened.executor.now())
     for seat in group.seats:
         seat.busy = True
+    opened.observer.submitted(job_id, group.seats, group.from_epoch, group.to_epoch)
     opened.executor.submit(job_id, first)
 
 
@@ -211,7 +214,7 @@ def _whole(work: Work, finished: Finished) -> Finished | None:
     try:
         return replace(finished, results=_one_a_slot(own.job, own.results))
     except LostResultError as error:
-        return Finished(finished.ticket, None, error)
+        return Finished(finished.ticket, None, error, finished.worker)
 
 
 def apply(work: Work, own: UnderWay, results: Sequence[Result]) -> None:
@@ -220,22 +223,19 @@ def apply(work: Work, own: UnderWay, results: Sequence[Result]) -> None:
     going_on = [seat.id for seat in seats if seat.reached]
     earlier = opened.store.results(opened.sweep.id, member_ids=going_on) if going_on else []
     rows = _settle(work, seats, results, earlier)
-    epochs = own.group.to_epoch - own.group.from_epoch
-    opened.writer.finish_job(
-        own.job_id,
-        rows,
-        _entries(work, _outcomes(rows), [*earlier, *rows], own.started),
-        epochs_trained=epochs * len(results) + sum(result.retrained for result in results),
-        samples_scored=_samples_scored(opened, results),
-        seconds=seconds_of(work, own),
-    )
+    entries = _entries(work, _outcomes(rows), [*earlier, *rows], own.started)
+    epochs = (own.group.to_epoch - own.group.from_epoch) * len(results) + sum(result.retrained for result in results)
+    samples, seconds = _samples_scored(opened, results), seconds_of(work, own)
+    opened.writer.finish_job(own.job_id, rows, entries, epochs_trained=epochs, samples_scored=samples, seconds=seconds)
+    opened.observer.ended(own.job_id, own.worker, epochs=epochs, samples=samples, seconds=seconds)
     _note(work, seats, rows)
     show_waiting(opened, seats)
 
 
-def take_up(work: Work, ticket: int) -> UnderWay:
+def take_up(work: Work, finished: Finished) -> UnderWay:
     """Take a job from those under way."""
-    own = work.under_way.pop(ticket)
+    own = work.under_way.pop(finished.ticket)
+    own.worker = finished.worker
     for seat in own.group.seats:
         seat.busy = False
     return own
@@ -333,6 +333,8 @@ def _count_untrained(work: Work, seats: Sequence[Seat]) -> None:
 def _note(work: Work, seats: Sequence[Seat], rows: Sequence[NewResult]) -> None:
     """Let everybody know of results that are stored."""
     work.board.store_results(rows)
+    work.opened.observer.reached(seats)
+    work.opened.observer.settled(seats, {row.member_id: row.reason for row in rows})
     tell_finished(work.opened, seats)
     if work.opened.mirror is not None:
         work.opened.mirror.wake()
@@ -352,6 +354,7 @@ def end(work: Work, reasons: Mapping[int, str], state: str) -> None:
     seats = [work.board.seat(member_id) for member_id in reasons]
     for seat in seats:
         work.board.set_state(seat, state)
+    opened.observer.settled(seats, reasons)
     tell_finished(work.opened, seats)
     if work.opened.mirror is not None:
         work.opened.mirror.wake()
@@ -383,6 +386,7 @@ def _take_from_control(work: Work, seats: Sequence[Seat], to_epoch: int) -> None
     rows = [row for seat in seats for row in taken_from_control(spec, work.reference.rows(to_epoch), seat)]
     work.opened.writer.add_results(rows, [])
     work.board.store_results(rows)
+    work.opened.observer.reached(seats, shared=True)
     show_waiting(work.opened, seats)
     work.on_epoch(epochs * len(rows))
 

@@ -92,9 +92,12 @@ def test_mistakes_are_named_at_once(refused: Refused, store: Path) -> None:
 def test_it_trains_on_the_executor_that_it_is_told(ns: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitted: list[Job] = []
     submit = ProcessesExecutor.submit
-    monkeypatch.setattr(
-        ProcessesExecutor, "submit", lambda self, ticket, job: submitted.append(job) or submit(self, ticket, job)
-    )
+
+    def noted(self: ProcessesExecutor, ticket: int, job: Job) -> None:
+        submitted.append(job)
+        submit(self, ticket, job)
+
+    monkeypatch.setattr(ProcessesExecutor, "submit", noted)
     arguments = ("confirm", NAME, "--store", str(store), *FEW, "--no-lr-check")
     processes = ("executor=processes", "executor.processes=2")
     code, out, _ = ns(*arguments, *processes, "--json")

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sweep_examples import BUDGET, NAME, findings, finished_store
+from sweep_examples import BUDGET, NAME, drive, findings, finished_store
 
 from noise_search.search.fronts import complete_rows, front_rows, pareto
-from noise_search.store import locate, open_store
+from noise_search.store import Store, locate, open_store
 
 # Few different values, so that ties and duplicates are the rule.
 POINTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).map(lambda pair: (pair[0] / 4, pair[1] / 4)))
@@ -73,3 +76,24 @@ def test_a_control_is_never_on_the_front_however_good() -> None:
     with open_store(locate(finished_store()), create=False) as store:
         rows = complete_rows(store, store.sweep(NAME).id)
     assert not any(row.on_front for row in rows if row.control)
+
+
+@pytest.mark.parametrize("read_first", ["members", "rung_scores"])
+def test_while_trials_complete_the_front_has_only_those_whose_scores_it_has(
+    read_first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the sweep runs between what is read first and what is read next, whichever that is."""
+    drive(tmp_path, "budget.trials=2")
+    read = getattr(Store, read_first)
+
+    def read_and_run(self: Store, *arguments: Any, **options: Any) -> Any:
+        found = read(self, *arguments, **options)
+        monkeypatch.undo()
+        drive(tmp_path)
+        return found
+
+    monkeypatch.setattr(Store, read_first, read_and_run)
+    with open_store(locate(tmp_path), create=False) as store:
+        rows = complete_rows(store, store.sweep(NAME).id)
+        assert {row.trial for row in rows if row.trial is not None} >= {0, 1}
+        assert all(0 <= row.score <= 1 for row in rows)

@@ -55,6 +55,7 @@ SAME = (
     "driver.share_prefix=false",
     "driver.retries.error=3",
     "sampler.warm_start=[]",
+    "log.level=debug",
 )
 
 

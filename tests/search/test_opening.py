@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from noise_search.errors import CallerError
 from noise_search.search import sending
 from noise_search.search.opening import finished, open_sweep
 from noise_search.store import locate, open_store
+from noise_search.store.leases import owner_text
 from noise_search.tracking.mlflow_sink import MlflowSink
 
 
@@ -64,9 +66,10 @@ def test_what_only_torch_or_the_data_can_refuse_is_refused_before_anything_is_wr
 def test_a_second_driver_is_told_who_drives_and_changes_nothing(tmp_path: Path) -> None:
     drive(tmp_path, "budget.trials=1")
     with open_store(locate(tmp_path), create=False) as store:
-        with store.take_lease(store.sweep(NAME).id, owner="elsewhere:17:x"):
+        with store.take_lease(store.sweep(NAME).id, owner=owner_text(os.getppid())):
             before = findings(tmp_path)
-            with pytest.raises(CallerError, match="sweep tiny is in use by process elsewhere:17; wait for it, or end"):
+            said = rf"sweep tiny is in use by process \S+:{os.getppid()}; wait for it, or end"
+            with pytest.raises(CallerError, match=said):
                 drive(tmp_path, "budget.trials=2")
         assert findings(tmp_path) == before
         assert store.sweep(NAME).budget_trials == 1
