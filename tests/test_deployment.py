@@ -34,8 +34,9 @@ SECRETS = {
 }
 END_BY_THEMSELVES = {"migrate", "sweep", "noise-search"}
 SERVICES: dict[str, dict[str, Any]] = raw()["services"]
-# What stands in tests and examples where a password would; GitHub's tokens begin as `weighs_the_same` goes on.
-STAND_INS = {"secret", "sec", "other", "se%20cret", "se%40cret", "p%40ss%3Aw%2Frd", "{quoted}", "ghs"}
+# What stands in examples where a password would; GitHub's tokens begin as `weighs_the_same` goes on.
+STAND_INS = {"secret", "se%20cret", "ghs"}
+ADDRESS = "Basic Auth Credentials"  # with a made-up password in many a test
 
 
 def blocks(language: str) -> list[str]:
@@ -259,11 +260,14 @@ def _variables(part: object) -> list[dict[str, Any]]:
 def test_no_file_has_a_secret_of_a_known_form() -> None:
     kinds: Mapping[str, type[object]] = get_mapping_from_secret_type_to_class()
     plugins = [kind() for name, kind in kinds.items() if issubclass(kind, RegexBasedDetector) and "IP" not in name]
-    assert {"Private Key", "AWS Access Key", "Basic Auth Credentials"} <= {plugin.secret_type for plugin in plugins}
+    assert {"Private Key", "AWS Access Key", ADDRESS} <= {plugin.secret_type for plugin in plugins}
     found = []
     for file in tracked():
         text = file.read_text(encoding="utf-8")
-        matches = [(plugin.secret_type, match) for plugin in plugins for match in plugin.analyze_string(text)]
+        looked = [
+            plugin for plugin in plugins if not (plugin.secret_type == ADDRESS and shown(file).startswith("tests/"))
+        ]
+        matches = [(plugin.secret_type, match) for plugin in looked for match in plugin.analyze_string(text)]
         found += [f"{shown(file)}: {kind}" for kind, match in matches if match not in STAND_INS]
     assert found == []
 
