@@ -277,7 +277,9 @@ class RayExecutor:
             return
         self._looked = now
         for task in list(self._tasks.values()):
-            if task.begun and now - task.heard > self._spec.silent_seconds:
+            # What it said while the driver was elsewhere, waiting for a database say, has not been heard yet.
+            unheard, _ = ray.wait([task.stream], timeout=0)
+            if task.begun and not unheard and now - task.heard > self._spec.silent_seconds:
                 _kill_on(task.begun)
                 self._lose(task, f"gave no sign of life for {now - task.heard:.0f} s and was killed", on_epoch)
         self._warn_of_no_room()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
 
@@ -34,12 +38,13 @@ def connect(address: str | None) -> bool:
         return False
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     try:
-        if address is None:
-            _refuse_the_network()
-            ray.init("local", num_cpus=cores(), include_dashboard=False, **quiet)
-        else:
-            _knock(address)
-            ray.init(address, **quiet)
+        with _own_signals():
+            if address is None:
+                _refuse_the_network()
+                ray.init("local", num_cpus=cores(), include_dashboard=False, **quiet)
+            else:
+                _knock(address)
+                ray.init(address, **quiet)
     except CallerError:
         raise
     except Exception as error:  # of every kind, a bare one among them
@@ -57,6 +62,17 @@ def first_line(error: object) -> str:
     """What an error says first, else what it is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Let SIGTERM mean what it meant before: Ray makes an exit of it that closes nothing."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _knock(address: str) -> None:
