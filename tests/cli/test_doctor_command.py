@@ -21,8 +21,10 @@ COMMANDS = (
     "cards",
     "train",
     "ui",
+    "mirror",
     "stop",
     "rm",
+    "migrate",
     "doctor",
     "list",
 )
