@@ -112,8 +112,13 @@ class Journal:
         self._handler.setLevel(level.upper())
         self._handler.setFormatter(JsonLines(sweep=sweep))
         self._handler.addFilter(self._is_ours)
+        self._console: logging.Handler | None = None
 
     def __enter__(self) -> Self:
+        if not _package.hasHandlers() and logging.lastResort is not None:
+            # Whoever has set up no logging reads warnings on the console, which a handler of ours must not end.
+            self._console = logging.lastResort
+            _package.addHandler(self._console)
         for logger in (EVENTS, _package):
             logger.addHandler(self._handler)
         return self
@@ -123,6 +128,8 @@ class Journal:
     ) -> None:
         for logger in (EVENTS, _package):
             logger.removeHandler(self._handler)
+        if self._console is not None:
+            _package.removeHandler(self._console)
         self._handler.close()
 
     def note(self, event: str, level: int = logging.INFO, /, **fields: object) -> None:
