@@ -21,9 +21,11 @@ COMMANDS = (
     "cards",
     "train",
     "ui",
+    "mirror",
     "stop",
     "rm",
     "doctor",
+    "migrate",
     "list",
 )
 
