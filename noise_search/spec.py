@@ -356,13 +356,11 @@ class StoreSpec:
 
     Args:
         url: A folder, or the URL of a PostgreSQL database.
-        folder: Of the files of a store in PostgreSQL; None takes $NOISE_SEARCH_FOLDER, else ./noise_search_runs.
         checkpoints: Folder or fsspec URL of the checkpoints of all its sweeps; None puts them with the other files.
         retry_seconds: How long a sweep waits for a PostgreSQL server that is lost.
     """
 
     url: str
-    folder: str | None = None
     checkpoints: str | None = None
     retry_seconds: Annotated[float, Interval(ge=0, le=7 * 86400)] = 300.0
 

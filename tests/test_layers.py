@@ -60,7 +60,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "mlflow": ("tracking",),
     "pythonjsonlogger": ("operations.journal",),
     "prometheus_client": ("operations.metrics_file",),
-    "ray": ("execute.ray_cluster",),
+    "ray": ("execute.ray_cluster", "execute.ray_connections"),
     "fastapi": ("service",),
     "starlette": ("service",),
     "uvicorn": ("service",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from noise_search.cli.running import STORE_VARIABLE
 from noise_search.urls import password_of, without_password
 
 PASSWORD_VARIABLE = "PGPASSWORD"  # noqa: S105  # the name of the variable
-_URL_KEY = "store.url="
+_STORE = re.compile(r"\+*store(\.url)?=.*://")  # store.url=URL and store={url: URL}
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def passwords_apart(options: argparse.Namespace, rest: Sequence[str]) -> Iterato
     The password of the address that is used goes into the environment for as long as the block lasts.
     """
     before = {name: os.environ.get(name) for name in (STORE_VARIABLE, PASSWORD_VARIABLE)}
-    overrides = [word for word in rest if word.startswith(_URL_KEY)]
+    overrides = [word for word in rest if _STORE.match(word)]
     given = [options.store, *reversed(overrides), before[STORE_VARIABLE]]
     used = next((address for address in given if address is not None), None)
     if used is not None and (password := password_of(used)) is not None:
@@ -35,7 +36,7 @@ def passwords_apart(options: argparse.Namespace, rest: Sequence[str]) -> Iterato
     if before[STORE_VARIABLE] is not None:
         os.environ[STORE_VARIABLE] = without_password(before[STORE_VARIABLE] or "")
     try:
-        yield [without_password(word) if word in overrides else word for word in rest]
+        yield [without_password(word) for word in rest]
     finally:
         for name, value in before.items():
             if value is None:

@@ -17,6 +17,7 @@ import torch
 from packaging.requirements import Requirement
 
 from noise_search.commands.checks import Check, State
+from noise_search.commands.diagnosis_of_clusters import clusters_of, ray_cluster, ray_package
 from noise_search.commands.diagnosis_of_servers import store_server
 from noise_search.commands.places import store_location
 from noise_search.config import compose, tracking_mistakes
@@ -33,12 +34,15 @@ LEAST_FREE_BYTES, FEW_FREE_BYTES = 100 * 2**20, 2**30
 DISTRIBUTION = "noise-search"
 
 
-def doctor(*, store: str | Path | None = None, tracking_uri: str | None = None) -> list[Check]:
-    """Look at Python, packages, threads, the GPU, the store, tracking and the data sets; changes nothing.
+def doctor(
+    *, store: str | Path | None = None, tracking_uri: str | None = None, ray_address: str | None = None
+) -> list[Check]:
+    """Look at Python, packages, threads, the GPU, the store, tracking, Ray and the data sets; changes nothing.
 
     Args:
         store: Folder or URL of the store, which need not be there.
         tracking_uri: Of an MLflow server to look at, besides those that sweeps of the store have their runs on.
+        ray_address: Of a Ray cluster to look at, `auto` or HOST:PORT, besides those that sweeps have trained at.
 
     Raises:
         CallerError: `tracking_uri` is no address of a server, or has a password in it.
@@ -54,6 +58,8 @@ def doctor(*, store: str | Path | None = None, tracking_uri: str | None = None) 
         "store": lambda: _databases(location),
         "MLflow database": lambda: _tracking(location),
         "MLflow server": lambda: _servers(location, tracking_uri),
+        "Ray": ray_package,
+        "Ray cluster": lambda: _clusters(location, ray_address),
         "data": _data,
     }
     return [check for name, look in looks.items() for check in _looked(name, look)]
@@ -203,6 +209,12 @@ def _server(address: str) -> Iterator[Check]:
     ours, theirs = (version.partition(".")[0] for version in (found.client_version, found.version))
     advice = "" if ours == theirs else f"here is MLflow {found.client_version}: install one of the same first number"
     yield Check(f"MLflow server {address}", "warn" if advice else "ok", says, advice)
+
+
+def _clusters(location: Location, named: str | None) -> Iterator[Check]:
+    """Clusters that sweeps of the store have trained at, and one that is named."""
+    for address in dict.fromkeys([*([] if named is None else [named]), *clusters_of(location)]):
+        yield from _looked(f"Ray cluster {address}", partial(ray_cluster, address))
 
 
 def _has_tables(path: Path) -> bool:

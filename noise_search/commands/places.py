@@ -18,7 +18,7 @@ def store_location(store: str | Path | Location | None) -> Location:
 
 def sweep_location(spec: StoreSpec, store: str | Path | Location | None) -> Location:
     """Location of a sweep's store: what the configuration says, but for the place if `store` names another."""
-    return locate(spec.url if store is None else store, folder=spec.folder, retry_seconds=spec.retry_seconds)
+    return locate(spec.url if store is None else store, retry_seconds=spec.retry_seconds)
 
 
 def is_tracked(sweep: SweepRecord) -> bool:

@@ -30,8 +30,13 @@ def tracking_mistakes(tracking: TrackingSpec) -> list[str]:
     return _login_mistakes(where, parts, login)
 
 
-def checkpoint_mistakes(store: StoreSpec) -> list[str]:
-    """Mistakes in the address of the checkpoints."""
+def checkpoint_mistakes(store: StoreSpec, *, trains_here: bool) -> list[str]:
+    """Mistakes in the address of the checkpoints.
+
+    Args:
+        store: As configured.
+        trains_here: Whether jobs train in the driver's own process.
+    """
     where, text = "store.checkpoints", store.checkpoints
     if text is None:
         return []
@@ -41,6 +46,8 @@ def checkpoint_mistakes(store: StoreSpec) -> list[str]:
             f"{where}: expected null, an absolute folder, or a URL such as s3://bucket/checkpoints, got "
             f"{_shown(parts)}; whoever trains may start in another folder"
         ]
+    if parts.scheme == "memory" and not trains_here:
+        return [f"{where}: expected a place that all workers reach, got memory:, of which each process has its own"]
     login = "the protocol's library takes them from the environment"
     return _login_mistakes(where, parts, login) or _protocol_mistakes(where, parts.scheme or "file")
 

@@ -112,7 +112,8 @@ def build(config: Mapping[str, Any]) -> SweepSpec:
     if parts["stopping"] and parts["stopping"].name != "none" and epochs == 1:
         mistakes.append(f"train.epochs: expected at least 2 for stopping={parts['stopping'].name}, got 1")
     mistakes += tracking_mistakes(parts["tracking"]) if parts["tracking"] else []
-    mistakes += checkpoint_mistakes(parts["store"]) if parts["store"] else []
+    if parts["store"]:
+        mistakes += checkpoint_mistakes(parts["store"], trains_here=isinstance(parts["executor"], InlineSpec))
     raise_if_any(mistakes)
     return SweepSpec(**parts, raw=_without_password(config))
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import logging
 import os
 import pickle
 import signal
-import socket
 import sys
 import threading
 import time
@@ -34,6 +32,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from noise_search.errors import CallerError
 from noise_search.execute.contract import Finished, LostWorkerError, OnEpoch
+from noise_search.execute.ray_connections import connect, first_line, nodes
 from noise_search.execute.workers import (
     BEAT_SECONDS,
     Ended,
@@ -46,7 +45,6 @@ from noise_search.execute.workers import (
     Told,
     beating,
     build,
-    cores,
     failure_of,
     log_again,
     send_log,
@@ -56,7 +54,6 @@ from noise_search.spec import RaySpec
 from noise_search.training import Job, Workbench
 
 _log = logging.getLogger(__name__)
-_KNOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +172,7 @@ class RayExecutor:
         self._need = {"CPU": spec.cpus, "GPU": spec.gpus, **spec.resources}
         self._need = {name: amount for name, amount in self._need.items() if amount}
         self._home = _Home(str(Path.cwd()), tuple(sys.path))
-        self._is_ours = _connect(spec.address)
+        self._is_ours = connect(spec.address)
         self._tasks: dict[int, _Task] = {}
         self._finished: deque[Finished] = deque()
         self._looked, self._is_warned = 0.0, False
@@ -251,11 +248,11 @@ class RayExecutor:
             try:
                 news = ray.get(next(stream))
             except RayTaskError as error:  # what training raises does not come this way
-                raise CallerError(f"executor: {task.name} cannot begin: {_first_line(error.cause)}") from error
+                raise CallerError(f"executor: {task.name} cannot begin: {first_line(error.cause)}") from error
             except OutOfMemoryError as error:  # Ray has seen it, and ended the task before the system would
-                self._finish(Finished(task.ticket, None, MemoryError(_first_line(error)), task.name))
+                self._finish(Finished(task.ticket, None, MemoryError(first_line(error)), task.name))
             except RayError as error:
-                self._lose(task, f"is gone: {type(error).__name__}: {_first_line(error)}", on_epoch)
+                self._lose(task, f"is gone: {type(error).__name__}: {first_line(error)}", on_epoch)
             else:
                 self._heed(task, news, on_epoch)
 
@@ -280,7 +277,9 @@ class RayExecutor:
             return
         self._looked = now
         for task in list(self._tasks.values()):
-            if task.begun and now - task.heard > self._spec.silent_seconds:
+            # What it said while the driver was elsewhere, waiting for a database say, has not been heard yet.
+            unheard, _ = ray.wait([task.stream], timeout=0)
+            if task.begun and not unheard and now - task.heard > self._spec.silent_seconds:
                 _kill_on(task.begun)
                 self._lose(task, f"gave no sign of life for {now - task.heard:.0f} s and was killed", on_epoch)
         self._warn_of_no_room()
@@ -311,67 +310,20 @@ class RayExecutor:
         self._is_warned = waits
 
 
-def _connect(address: str | None) -> bool:
-    """Connect to a cluster, or start one that nobody but this machine reaches; whether anything was left to do."""
-    if ray.is_initialized():
-        return False
-    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
-    try:
-        if address is None:
-            _refuse_the_network()
-            ray.init("local", num_cpus=cores(), include_dashboard=False, **quiet)
-        else:
-            _knock(address)
-            ray.init(address, **quiet)
-    except CallerError:
-        raise
-    except Exception as error:  # of every kind, a bare one among them
-        where = "null" if address is None else address
-        raise CallerError(f"executor.address: cannot reach a cluster by {where}: {_first_line(error)}") from error
-    return True
-
-
-def _knock(address: str) -> None:
-    """Find out in seconds that nobody listens there, which takes Ray many minutes.
-
-    Raises:
-        OSError: So it is.
-        ValueError: It is no HOST:PORT.
-    """
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
-
-
-def _refuse_the_network() -> None:
-    """Refuse to start a cluster that would listen to more than this machine: Ray was imported before it was told so."""
-    address = ray.util.get_node_ip_address()
-    if not ipaddress.ip_address(address).is_loopback:
-        raise CallerError(
-            f"executor.address: a cluster started here would listen to the network at {address}; set "
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported, or give the address of a cluster of your own"
-        )
-
-
-def _nodes() -> list[dict[str, float]]:
-    """Resources of every node that is there."""
-    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-
-
 def _room(need: Mapping[str, float]) -> int:
     """Jobs that the nodes have room for, all in all; of jobs that take up nothing, one a core."""
     amounts = need or {"CPU": 1.0}
-    fits = [min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in amounts.items()) for node in _nodes()]
+    fits = [min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in amounts.items()) for node in nodes()]
     return sum(fits)
 
 
 def _refuse_too_small(need: Mapping[str, float]) -> None:
     if not need or _room(need):
         return
-    most = {name: max((node.get(name, 0.0) for node in _nodes()), default=0.0) for name in need}
+    most = {name: max((node.get(name, 0.0) for node in nodes()), default=0.0) for name in need}
     raise CallerError(
         f"executor: expected a node of the cluster with {_told(need)}, got none; "
-        f"the most that one of its {len(_nodes())} has is {_told(most)}"
+        f"the most that one of its {len(nodes())} has is {_told(most)}"
     )
 
 
@@ -383,8 +335,3 @@ def _kill_on(begun: _Begun) -> None:
     """Kill a worker on its node; on its own, one that hangs would go on hanging."""
     there = NodeAffinitySchedulingStrategy(begun.node, soft=False)
     ray.remote(_kill).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(begun.pid)
-
-
-def _first_line(error: object) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -17,7 +17,7 @@ from noise_search.search.confirming import Confirmation
 from noise_search.search.evidence import PUBLISHED, Evidence, grouped
 from noise_search.search.learning_rates import is_at_rate
 from noise_search.search.mirroring import milliseconds, policy_parameters
-from noise_search.search.sending import drain, start_mirror
+from noise_search.search.sending import sending, start_mirror
 from noise_search.spec import SweepSpec
 from noise_search.statistics import PairedDifference
 from noise_search.store import (
@@ -25,6 +25,7 @@ from noise_search.store import (
     MEASURE,
     ConfirmationRecord,
     Confirmed,
+    LeaseLost,
     OutboxEntry,
     Store,
     SweepRecord,
@@ -139,16 +140,17 @@ def mirrored(
     told = ConfirmationMirror(spec, sweep, store, writer, record)
     told.open()
     mirror = start_mirror(store, sweep) if spec.tracking.enabled else None
-    try:
-        yield told
-    except KeyboardInterrupt:
-        told.cut_short("KILLED")
-        raise
-    except BaseException:
-        told.cut_short("FAILED")
-        raise
-    finally:
-        drain(mirror, store, sweep)
+    with sending(mirror, store, sweep):
+        try:
+            yield told
+        except LeaseLost:
+            raise  # whoever has the confirmation now says how it goes
+        except KeyboardInterrupt:
+            told.cut_short("KILLED")
+            raise
+        except BaseException:
+            told.cut_short("FAILED")
+            raise
 
 
 def _of_arm(own: Sequence[Confirmed], now: int) -> Iterator[MetricPoint]:

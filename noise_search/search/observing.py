@@ -17,7 +17,7 @@ from noise_search.search.hypervolume import Point, front_hypervolume
 from noise_search.search.progress import STATES
 from noise_search.search.results import violated
 from noise_search.spec import LogSpec
-from noise_search.store import FINAL_STATES, LeaseLost, Location, MemberRecord, Store, SweepRecord
+from noise_search.store import FINAL_STATES, LeaseLost, Location, MemberRecord, Store, StoreLostError, SweepRecord
 from noise_search.tracking.mirror import Mirror
 
 LOG, METRICS_FILE = "log.jsonl", "metrics.prom"
@@ -59,14 +59,17 @@ class Observer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._running = False
-        if isinstance(error, LeaseLost):  # who has it now writes metrics
-            self._journal.note("lease_lost", logging.ERROR, reason=str(error), generation=self._generation)
-        elif self._board is not None:
-            self._look_at_mirror(at_end=True)
-            self._file.write()
-        if isinstance(error, Exception):
-            self._journal.note("sweep_failed", logging.ERROR, reason=f"{type(error).__name__}: {error}")
-        self._journal.__exit__(kind, error, trace)
+        try:
+            if isinstance(error, LeaseLost):
+                self._journal.note("lease_lost", logging.ERROR, reason=str(error), generation=self._generation)
+            if isinstance(error, Exception):
+                self._journal.note("sweep_failed", logging.ERROR, reason=f"{type(error).__name__}: {error}")
+            # Who has the lease now writes metrics, and a store that is lost has none.
+            if self._board is not None and not isinstance(error, LeaseLost | StoreLostError):
+                self._look_at_mirror(at_end=True)
+                self._file.write()
+        finally:
+            self._journal.__exit__(kind, error, trace)
 
     def watch(self, board: Board, mirror: Mirror | None) -> None:
         """Begin: from now on the board is asked how trials stand."""

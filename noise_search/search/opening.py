@@ -15,7 +15,7 @@ from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
 from noise_search.search.mirroring import member_name, opened_entry
 from noise_search.search.observing import Observer, observer_of
-from noise_search.search.sending import drain, start_mirror
+from noise_search.search.sending import sending, start_mirror
 from noise_search.search.space import Picked, has_branches, searched
 from noise_search.search.warm_start import warm_starts
 from noise_search.spec import SweepSpec
@@ -159,18 +159,15 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
             refuse_another(sweep, plan.identity)
             with store.take_lease(sweep.id) as writer:
                 sweep = _resolve(store, writer, sweep, plan, workbench)
-                study = _study(store, sweep, plan)
+                study = _study(store, writer, sweep, plan)
                 folder = checkpoint_folder(location, sweep)
                 with (
                     observer_of(store, sweep, location, spec.log, writer.generation) as observer,
                     closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor,
                 ):
                     mirror = _open_mirror(store, writer, sweep, spec)
-                    try:
+                    with sending(mirror, store, sweep), closing(executor):  # that ends first: who waits trains nothing
                         yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder, observer)
-                    finally:
-                        executor.close()  # before waiting: nobody wants what still trains
-                        drain(mirror, store, sweep)
 
 
 def checkpoint_folder(location: Location, sweep: SweepRecord) -> str:
@@ -196,11 +193,10 @@ def unmirrored(store: Store, sweep_id: int) -> list[MemberRecord]:
     return [m for m in store.members(sweep_id) if m.state in FINAL_STATES and member_name(m) not in keys]
 
 
-def _study(store: Store, sweep: SweepRecord, plan: Plan) -> Study:
-    spec = plan.spec
-    return Study(
-        store.optuna_storage(), sweep.name, spec.space, spec.objective, spec.sampler, spec.seed, plan.warm_start
-    )
+def _study(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan) -> Study:
+    spec, storage = plan.spec, store.optuna_storage()
+    storage.patience.before_again = writer.renew  # Optuna knows no lease, and its database may have been away for long
+    return Study(storage, sweep.name, spec.space, spec.objective, spec.sampler, spec.seed, plan.warm_start)
 
 
 def _create(store: Store, plan: Plan) -> SweepRecord:

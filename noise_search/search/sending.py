@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from noise_search.errors import CallerError
-from noise_search.store import Store, SweepRecord, Writer
+from noise_search.store import LeaseLost, Store, SweepRecord, Writer
 from noise_search.tracking.mirror import Mirror
 from noise_search.tracking.mlflow_sink import MlflowSink
 from noise_search.tracking.places import place_of
@@ -37,6 +38,21 @@ def drain(mirror: Mirror | None, store: Store, sweep: SweepRecord, seconds: floa
         behind, why = store.unsent_count(sweep.id), f" ({mirror.error})" if mirror.error else ""
         _log.warning("MLflow is %d messages behind%s; noise-search mirror %s catches up", behind, why, sweep.name)
     return sent
+
+
+@contextmanager
+def sending(mirror: Mirror | None, store: Store, sweep: SweepRecord) -> Iterator[None]:
+    """Drain a mirror when the block is left; where the lease is lost, what is left is for whoever has it now."""
+    try:
+        yield
+    except LeaseLost:
+        if mirror is not None:
+            mirror.close(0)
+        raise
+    except BaseException:
+        drain(mirror, store, sweep)
+        raise
+    drain(mirror, store, sweep)
 
 
 def leave_and_send(

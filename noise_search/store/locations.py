@@ -108,11 +108,9 @@ def locate(
     if scheme := scheme_of(str(store)):
         server = _server(str(store), scheme)
         files = folder or os.environ.get(FOLDER_VARIABLE) or DEFAULT_STORE
-        return Location(_folder(files, "store.folder"), server, retry_seconds)
+        return Location(_folder(files, "the folder of the store's files"), server, retry_seconds)
     if folder is not None:
-        raise CallerError(
-            f"store.folder: expected null for a store in a folder, which keeps its files there, got {folder!r}"
-        )
+        raise CallerError(f"folder: expected None for a store in a folder, which keeps its files there, got {folder!r}")
     return Location(_folder(store, "store"))
 
 

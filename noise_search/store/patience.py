@@ -38,10 +38,13 @@ class Patience:
 
     Args:
         seconds: For each transaction; 0 never waits. Once it was in vain, nobody waits before the server is back.
+
+    `before_again` is called before a transaction is tried again: meanwhile another may have taken what it writes to.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.before_again: Callable[[], object] | None = None
         self._given_up = False
 
     def call(self, transact: Callable[[], Returned]) -> Returned:
@@ -70,12 +73,20 @@ class Patience:
         tries = Retrying(retry=retry_if_exception(is_lost), wait=waits, stop=stop_after_delay(self.seconds))
         try:
             with _repeating():
-                return tries(transact)
+                return tries(lambda: self._checked(transact))
+        except KeyboardInterrupt:
+            self._given_up = True  # what is left to close is not to wait once more
+            raise
         except RetryError as error:
             self._given_up = True
             last = error.last_attempt.exception()
             assert last is not None
             raise self._lost(last) from last
+
+    def _checked(self, transact: Callable[[], Returned]) -> Returned:
+        if self.before_again is not None:
+            self.before_again()
+        return transact()
 
     def _lost(self, error: BaseException) -> StoreLostError:
         return StoreLostError(

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from noise_search.store.leases import LeaseLost
 from noise_search.store.patience import in_one_line, is_lost
@@ -48,7 +48,7 @@ class Renewal:
             except LeaseLost as error:
                 _log.warning("%s", error)
                 return
-            except (OperationalError, InterfaceError) as error:
-                # The disk may be full, the database blocked or its server lost for now; the lease outlasts some tries.
+            except DBAPIError as error:
+                # The disk may be full, the database blocked, the server lost; the lease outlasts some tries.
                 _log.warning("%s: the store cannot be told that it goes on: %s", self._what, in_one_line(error))
                 pause = min(self._pause, LOST_PAUSE_SECONDS) if is_lost(error) else self._pause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -14,6 +15,8 @@ from mlflow import MlflowClient
 from mlflow_server import MlflowServer
 from postgres_servers import PASSWORD, Server
 from sweep_examples import BUDGET, CONTROLS, NAME, TINY
+
+from noise_search.cli.passwords import passwords_apart
 
 FEW = (
     "--top",
@@ -218,3 +221,15 @@ def test_a_log_line_with_an_address_loses_its_password(ns: Run) -> None:
     (handler,) = [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "at postgresql://me:secret@host/db", None, None)
     assert handler.format(record) == "INFO:x:at postgresql://me@host/db"
+
+
+@pytest.mark.parametrize("override", ["store.url={}", "++store.url={}", "+store.url={}", "store={{url: '{}'}}"])
+def test_an_override_with_an_address_loses_its_password_and_it_is_used(
+    override: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOISE_SEARCH_STORE", raising=False)
+    words = [override.format("postgresql://me:secret@host/db"), "name=a"]
+    with passwords_apart(argparse.Namespace(store=None), words) as found:
+        assert found == [override.format("postgresql://me@host/db"), "name=a"]
+        assert os.environ["PGPASSWORD"] == "secret"  # of this test
+    assert "PGPASSWORD" not in os.environ

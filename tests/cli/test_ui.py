@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from executor_examples import listening
 from mlflow_servers import servers_of
 from sweep_examples import NAME, command, environment, finished_store, location, tracked_store
 
@@ -32,7 +33,7 @@ def test_the_ui_tells_where_it_is_once_it_answers_and_ctrl_c_ends_all_of_it(tmp_
         pages = json.loads(shown)
         with urllib.request.urlopen(pages["address"], timeout=30) as answer:
             assert answer.status == 200
-        assert servers_of(tracked_store()) != {}
+        assert listening(sorted(servers_of(tracked_store()))) == {"127.0.0.1"}
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)
     assert (process.returncode, out, errors) == (0, "", "")

@@ -63,7 +63,7 @@ def test_what_else_could_hold_a_secret_is_refused(uri: str) -> None:
     "url", [None, "/mnt/shared/checkpoints", "file:///mnt/shared", "memory://here", "s3://bucket/a"]
 )
 def test_checkpoints_lie_in_a_folder_or_at_a_url(url: str | None) -> None:
-    assert checkpoint_mistakes(StoreSpec("runs", checkpoints=url)) == []
+    assert checkpoint_mistakes(StoreSpec("runs", checkpoints=url), trains_here=True) == []
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_checkpoints_lie_in_a_folder_or_at_a_url(url: str | None) -> None:
     ],
 )
 def test_any_other_place_for_checkpoints_is_refused(url: str, mistake: str) -> None:
-    (found,) = checkpoint_mistakes(StoreSpec("runs", checkpoints=url))
+    (found,) = checkpoint_mistakes(StoreSpec("runs", checkpoints=url), trains_here=True)
     assert found.startswith("store.checkpoints: ")
     assert mistake in found
     assert "secret" not in found
@@ -90,3 +90,10 @@ def test_mistakes_in_both_are_told_at_once_with_all_others() -> None:
     found = check({**whole, "tracking": tracking, "store": store, "seed": -1})
     assert sorted(mistake.partition(":")[0] for mistake in found) == ["seed", "store.checkpoints", "tracking.uri"]
     assert not [mistake for mistake in found if "secret" in mistake]
+
+
+def test_memory_of_one_process_is_no_place_that_workers_reach() -> None:
+    (found,) = checkpoint_mistakes(StoreSpec("runs", checkpoints="memory://here"), trains_here=False)
+    assert found == (
+        "store.checkpoints: expected a place that all workers reach, got memory:, of which each process has its own"
+    )

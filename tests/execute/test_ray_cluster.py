@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,14 @@ def test_it_is_lost_where_it_may_not_begin_again() -> None:
         found = executor.next(when_trained(kill_ray_workers))
         assert isinstance(found.error, LostWorkerError)
         assert "is gone: WorkerCrashedError" in str(found.error)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_driver_that_was_elsewhere_for_long_does_not_take_its_workers_for_silent() -> None:
+    told = Told(lambda: time.sleep(8.0))
+    for executor in submitted(job(epochs=20), max_retries=0, silent_seconds=4.0):
+        found = executor.next(told)
+        assert (found.error, told.acted) == (None, True)
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -151,7 +151,7 @@ def killed(place: Location, *overrides: str, jobs: int, rng: random.Random) -> b
     with driving(place, *overrides) as driver:
         wait_until(lambda: driver.process.poll() is not None or count(place, "done") >= before + jobs, PATIENCE_SECONDS)
         if not jobs:  # before there is a sweep, there is nothing to continue
-            wait_until(lambda: driver.process.poll() is not None or bool(_members(place)), PATIENCE_SECONDS)
+            wait_until(lambda: driver.process.poll() is not None or bool(members(place)), PATIENCE_SECONDS)
         time.sleep(later)
         driver.process.kill()
         ended = driver.process.wait()
@@ -194,9 +194,9 @@ def damage(place: Location, whole: Location, *, failed: Sequence[int] = ()) -> D
             known.pop(f"trial {number}", None)
     differing = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
     differing += [str(n) for n in trials.keys() | whole_trials.keys() if trials.get(n) != whole_trials.get(n)]
-    members = _members(place)
-    ended = sum(one.state in FINAL_STATES and (one.told or one.control is not None) for one in members)
-    running = [*(one.state for one in members), *(one.state for one in _jobs(place))].count("running")
+    all_members = members(place)
+    ended = sum(one.state in FINAL_STATES and (one.told or one.control is not None) for one in all_members)
+    running = [*(one.state for one in all_members), *(one.state for one in _jobs(place))].count("running")
     statuses = _mlflow_runs(place)
     return Damage(
         lost=CONTROLS + TRIALS - ended,
@@ -226,7 +226,8 @@ def _told(place: Location) -> dict[int, str]:
     return {one.number: repr((one.state, one.values, one.params, one.constraints)) for one in asked(place)}
 
 
-def _members(place: Location) -> list[MemberRecord]:
+def members(place: Location) -> list[MemberRecord]:
+    """Trials and controls of the sweep."""
     with open_store(place, create=False) as store:
         sweep = store.find_sweep(NAME)
         return [] if sweep is None else store.members(sweep.id)

@@ -22,6 +22,7 @@ from faulty_runs import (
     ON_PROCESSES,
     TRIALS,
     Driver,
+    configuration,
     count,
     damage,
     drive,
@@ -29,6 +30,7 @@ from faulty_runs import (
     kill_workers,
     killed,
     lost_jobs,
+    members,
     undisturbed,
 )
 from mlflow_server import MlflowServer
@@ -36,7 +38,8 @@ from postgres_servers import Server
 from requirements import needs
 from sweep_examples import NAME, Quitter, run
 
-from noise_search.store import Location, open_store
+from noise_search.config import build, compose
+from noise_search.store import Location
 
 pytestmark = pytest.mark.slow
 DOWN_SECONDS = 60.0
@@ -137,6 +140,21 @@ def test_a_driver_is_killed_at_a_random_moment_and_the_same_command_goes_on(
     assert damage(shared, whole) == NONE
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["told to end", "killed"])
+def test_a_driver_on_ray_ends_and_the_same_command_goes_on(
+    how: signal.Signals, shared: Location, whole: Location
+) -> None:
+    with driving(shared, "executor=ray") as driver:
+        driver.wait_for_jobs(2)
+        driver.process.send_signal(how)
+        code = driver.process.wait(60)
+        assert code == (130 if how == signal.SIGTERM else -signal.SIGKILL)
+        assert ("interrupted; continue with: " in driver.said) == (how == signal.SIGTERM)
+    with driving(shared, "executor=ray") as driver:
+        driver.end()
+    assert damage(shared, whole) == NONE
+
+
 @pytest.mark.parametrize("mode", ["immediate", "fast"])
 def test_the_database_server_restarts(mode: str, postgres: Server, shared: Location, whole: Location) -> None:
     with driving(shared, *ON_PROCESSES) as driver:
@@ -204,10 +222,11 @@ def test_a_poisoned_trial_kills_every_worker_that_it_meets(shared: Location, tmp
     assert states(shared) == states(raising)
     for number in failed:
         assert f"trial {number} failed: LostWorkerError" in said
+    allowed = 1 + build(compose(configuration())).driver.retries.lost
+    assert {member.attempts["lost"] for member in members(shared) if member.number in failed} == {allowed}
     assert damage(shared, raising, failed=failed) == NONE
 
 
 def states(place: Location) -> dict[str, str]:
     """How trials and controls have ended."""
-    with open_store(place, create=False) as store:
-        return {str(one.control or one.number): one.state for one in store.members(store.sweep(NAME).id)}
+    return {str(one.control or one.number): one.state for one in members(place)}

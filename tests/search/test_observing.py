@@ -244,6 +244,18 @@ def test_a_driver_that_has_lost_its_lease_says_so_and_leaves_the_metrics_to_the_
     assert metrics(tmp_path)["running", ""] == 1
 
 
+def test_a_driver_that_has_lost_its_lease_leaves_what_mlflow_has_not_got_to_the_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_tracking_database(tmp_path)
+    _mlflow(tmp_path, "CREATE TRIGGER away BEFORE INSERT ON runs BEGIN SELECT RAISE(ABORT, 'out to lunch'); END")
+    with pytest.raises(LeaseLost):
+        drive(tmp_path, "tracking.enabled=true", reporter=_Thief(tmp_path))
+    assert "messages behind" not in caplog.text  # nobody has waited for it
+    with open_store(locate(tmp_path), create=False) as store:
+        assert store.unsent_count(store.sweep(NAME).id) > 0
+
+
 class _Mender(Quitter):
     """Reporter that gives the driver time to look, and mends MLflow's database once the log says that it is behind."""
 

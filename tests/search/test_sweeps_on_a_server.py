@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import random
 import threading
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from postgres_servers import Server
-from simulations import findings_in, run, told
+from simulations import NAME, findings_in, run, told
 
 from noise_search.store import Location, StoreLostError, open_store
 from noise_search.training import Job
@@ -109,6 +111,12 @@ def test_a_server_that_does_not_come_back_ends_the_run_with_what_to_do(
             run(impatient, before_job=stop)
     finally:
         postgres.start()
+    log = shared.folder / "sweeps" / NAME / "log.jsonl"
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert (last["event"], last["reason"].partition(":")[0]) == ("sweep_failed", "StoreLostError")
+    written = log.stat().st_size
+    logging.getLogger("noise_search").warning("of somebody else")
+    assert log.stat().st_size == written
     database = str(shared.server).rpartition("/")[2]
     postgres.ask("UPDATE noise_search.sweeps SET lease_expires_at = now()", database)  # as if its process were dead
     assert run(shared).state == "complete"

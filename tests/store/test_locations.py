@@ -77,7 +77,7 @@ def test_files_of_a_database_lie_in_the_folder_that_is_named(tmp_path: Path, mon
 
 
 def test_a_folder_keeps_its_files_itself(tmp_path: Path) -> None:
-    with pytest.raises(CallerError, match=r"store.folder: expected null for a store in a folder.*got 'there'"):
+    with pytest.raises(CallerError, match=r"folder: expected None for a store in a folder.*got 'there'"):
         locate(tmp_path, folder="there")
 
 

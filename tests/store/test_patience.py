@@ -15,12 +15,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from postgres_servers import Server
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 from store_examples import NO_NOISE, new_sweep, result, stored, trial
 
 from noise_search.errors import CallerError
 from noise_search.store import (
     Confirmed,
+    LeaseLost,
     Location,
     NewCard,
     OutboxEntry,
@@ -32,9 +33,11 @@ from noise_search.store import (
     finish_confirmation,
     is_current,
     open_store,
+    patience,
     store_choice,
 )
 from noise_search.store.patience import Patience, is_repeated
+from noise_search.store.renewing import Renewal
 from noise_search.store.studies import Ending, StudyStorage, create_trials, end_trials
 
 ENTRY = OutboxEntry("trial-0", "child", {"a": 1})
@@ -253,3 +256,58 @@ def test_whoever_is_not_let_in_waits_for_nothing(shared: Location, right: str, w
     for ask in (lambda: open_store(place, create=True, patient=True), lambda: is_current(place, patient=True)):
         with pytest.raises(CallerError, match=f"lets this user in .*{said}"):
             ask()
+
+
+def lost() -> OperationalError:
+    """What SQLAlchemy raises where a connection is lost."""
+    return OperationalError("", {}, psycopg.OperationalError("gone"))
+
+
+def test_before_a_transaction_is_tried_again_it_is_asked_whether_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
+    tried: list[str] = []
+
+    def transact() -> None:
+        tried.append("transact")
+        raise lost()
+
+    def refuse() -> None:
+        tried.append("asked")
+        if tried.count("asked") == 2:
+            raise LeaseLost("taken over")
+
+    own = Patience(60)
+    own.before_again = refuse
+    with pytest.raises(LeaseLost):
+        own.call(transact)
+    assert tried == ["transact", "asked", "transact", "asked"]
+
+
+def test_after_ctrl_c_nobody_waits_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
+    calls: list[BaseException] = [lost(), KeyboardInterrupt()]
+
+    def transact() -> None:
+        raise calls.pop(0)
+
+    own = Patience(60)
+    with pytest.raises(KeyboardInterrupt):
+        own.call(transact)
+    calls.append(lost())
+    with pytest.raises(StoreLostError):
+        own.call(transact)
+
+
+def test_a_lease_is_renewed_again_after_a_server_that_was_a_standby() -> None:
+    failures = [InternalError("", {}, psycopg.errors.ReadOnlySqlTransaction("standby"))]
+    renewed = threading.Event()
+
+    def renew() -> None:
+        if failures:
+            raise failures.pop()
+        renewed.set()
+
+    renewal = Renewal(renew, 0.03, "a lease")
+    assert renewed.wait(30)
+    assert renewal.is_alive()
+    renewal.end()

@@ -1,0 +1,51 @@
+"""What works of Ray clusters, and what to mend."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from noise_search.commands.checks import Check
+from noise_search.errors import CallerError
+from noise_search.store import Location, is_current, open_store
+
+INSTALL = "only executor=ray needs it: pip install 'noise-search[ray]'"
+
+
+def ray_package() -> Iterator[Check]:
+    """Whether Ray is installed."""
+    try:
+        yield Check("Ray", "ok", importlib.metadata.version("ray"))
+    except importlib.metadata.PackageNotFoundError:
+        yield Check("Ray", "absent", "not installed", INSTALL)
+
+
+def clusters_of(location: Location) -> list[str]:
+    """Addresses that a store's sweeps have trained at; none of a store that cannot be read: another check tells."""
+    try:
+        if not is_current(location):
+            return []
+        with open_store(location, create=False) as opened:
+            executors = [cast(Mapping[str, object], one.config.get("executor", {})) for one in opened.sweeps()]
+    except CallerError:
+        return []
+    return [str(one["address"]) for one in executors if one.get("address") is not None]
+
+
+def ray_cluster(address: str) -> Iterator[Check]:
+    """Whether a cluster is reached, and what its nodes have for jobs.
+
+    Raises:
+        CallerError: It is not reached.
+    """
+    try:
+        from noise_search.execute.ray_connections import nodes_at
+    except ModuleNotFoundError:
+        yield Check(f"Ray cluster {address}", "fail", "Ray is not installed", INSTALL)
+        return
+    nodes = nodes_at(address)
+    cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
+    advice = "" if cpus else "nothing trains there: let a node join that has CPUs"
+    found = f"{len(nodes)} nodes with {cpus:g} CPUs and {gpus:g} GPUs"
+    yield Check(f"Ray cluster {address}", "warn" if advice else "ok", found, advice)
