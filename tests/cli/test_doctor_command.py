@@ -24,6 +24,7 @@ COMMANDS = (
     "mirror",
     "stop",
     "rm",
+    "migrate",
     "doctor",
     "migrate",
     "list",

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ SWEEP = ("sweep", *(word for word in TINY if not word.startswith("tracking.enabl
 def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NOISE_SEARCH_FOLDER", str(tmp_path / "files"))
     monkeypatch.delenv("PGPASSWORD", raising=False)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # commands have bare names
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_a_sweep_on_a_server_from_migrate_to_rm(ns: Run, postgres: Server, url: 
         return out
 
     assert "made or brought up to date" in run("migrate")
-    assert f"next:   noise-search confirm {NAME} --store {shown}" in run(*SWEEP).replace(".venv/bin/", "")
+    assert f"next:   noise-search confirm {NAME} --store {shown}" in run(*SWEEP)
     assert f"{BUDGET} of {BUDGET}" in run("status")
     assert "no_noise" in run("front", NAME)
     assert "confirmation 1" in run("confirm", NAME, *FEW)
