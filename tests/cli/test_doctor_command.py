@@ -26,6 +26,7 @@ COMMANDS = (
     "rm",
     "migrate",
     "doctor",
+    "migrate",
     "list",
 )
 

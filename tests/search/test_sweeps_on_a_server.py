@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,7 +68,7 @@ def restarted_at_random(server: Server, begun: threading.Event, seed: int) -> It
         begun.wait()
         # Few: on a busy machine a transaction may take longer than the server is up.
         for _ in range(4):
-            if done.wait(draw.uniform(0.2, 2.0)):
+            if done.wait(draw.uniform(0.1, 1.0)):
                 return
             server.stop(draw.choice(MODES))
             server.start()
@@ -89,9 +90,13 @@ def restarted_at_random(server: Server, begun: threading.Event, seed: int) -> It
 def test_a_server_that_restarts_at_any_moment_costs_waiting_and_nothing_else(
     postgres: Server, shared: Location, tmp_path: Path
 ) -> None:
+    def train(_number: int, _job: Job) -> None:
+        begun.set()
+        time.sleep(0.2)  # or the sweep is over before the first restart
+
     begun = threading.Event()
     with restarted_at_random(postgres, begun, seed=0) as restarts:
-        assert run(shared, before_job=lambda _number, _job: begun.set()).state == "complete"
+        assert run(shared, before_job=train).state == "complete"
     assert restarts
     assert findings_in(shared) == undisturbed(tmp_path / "folder")
     assert optuna_knows(shared) == optuna_knows(tmp_path / "folder")
