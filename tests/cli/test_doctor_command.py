@@ -26,7 +26,6 @@ COMMANDS = (
     "rm",
     "migrate",
     "doctor",
-    "migrate",
     "list",
 )
 

@@ -127,8 +127,8 @@ BAD: dict[str, tuple[Config, list[str]]] = {
         {"trian": {"epochs": 3}},
         [
             "configuration: expected one of ['budget', 'controls', 'data', 'driver', 'executor', 'experiment', "
-            "'model', 'name', 'objective', 'optimizer', 'sampler', 'seed', 'space', 'stopping', 'store', 'suite', "
-            "'tracking', 'train'], got 'trian'; did you mean 'train'?"
+            "'log', 'model', 'name', 'objective', 'optimizer', 'sampler', 'seed', 'space', 'stopping', 'store', "
+            "'suite', 'tracking', 'train'], got 'trian'; did you mean 'train'?"
         ],
     ),
     "an unknown key of a node": (
@@ -373,6 +373,9 @@ def test_a_node_that_is_missing_or_of_the_wrong_kind_is_told_of(node: str) -> No
     missing = {key: value for key, value in sound().items() if key != node}
     for config in (missing, sound() | {node: ["?"]}, sound() | {node: "?"}):
         found = check(config)
+        if config is missing and node == "log":  # configurations that are stored with older sweeps have none
+            assert found == []
+            continue
         assert found
         assert all(mistake.startswith((f"{node}:", f"{node}.")) for mistake in found)
 

@@ -13,7 +13,7 @@ from noise_search.corruptions.suites import HELD_OUT
 from noise_search.errors import CallerError
 
 TOP = (
-    "configuration: expected one of ['budget', 'controls', 'data', 'driver', 'executor', 'experiment', 'model', "
+    "configuration: expected one of ['budget', 'controls', 'data', 'driver', 'executor', 'experiment', 'log', 'model', "
     "'name', 'objective', 'optimizer', 'sampler', 'seed', 'space', 'stopping', 'store', 'suite', "
     "'tracking', 'train'], got"
 )

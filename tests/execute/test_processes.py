@@ -40,7 +40,9 @@ from noise_search.training import make_workbench, run_job
 TESTS = Path(__file__).resolve().parent.parent
 DRIVER = """
 import os
+import signal
 from executor_examples import long_job, processes, workers_of
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which one started in the background ignores
 executor = processes()
 for ticket in range(2):
     executor.submit(ticket, long_job())
