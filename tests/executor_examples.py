@@ -58,10 +58,10 @@ def setup(*overrides: str) -> Setup:
 
 def own_setup(folder: Path) -> Setup:
     """A model and data of one's own, in a file of a folder that is to be the working folder; loading leaves a mark."""
-    (folder / "beside_me.py").write_text(BESIDE_ME)
+    (folder / "trained_beside.py").write_text(BESIDE_ME)
     one = setup()
-    data = DataSpec("mine", limit=400, target="beside_me.data")
-    return replace(one, data=data, model=ModelSpec("net", {"width": 6}, "beside_me.net"))
+    data = DataSpec("mine", limit=400, target="trained_beside.data")
+    return replace(one, data=data, model=ModelSpec("net", {"width": 6}, "trained_beside.net"))
 
 
 @cache
