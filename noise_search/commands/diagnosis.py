@@ -8,16 +8,17 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from packaging.requirements import Requirement
 
 from noise_search.commands.checks import Check, State
-from noise_search.commands.diagnosis_of_clusters import clusters_of, ray_cluster, ray_package
+from noise_search.commands.diagnosis_of_clusters import ray_cluster, ray_package
 from noise_search.commands.diagnosis_of_servers import store_server
 from noise_search.commands.places import store_location
 from noise_search.config import compose, tracking_mistakes
@@ -188,17 +189,18 @@ def _tracking(location: Location) -> Iterator[Check]:
 
 def _servers(location: Location, named: str | None) -> Iterator[Check]:
     """Servers that sweeps of the store have their runs on, and one that is named: do they answer and let us in?"""
-    for address in dict.fromkeys([*([] if named is None else [named]), *_addresses(location)]):
+    used = [uri_of(config) for config in _configurations(location)]
+    for address in dict.fromkeys(one for one in (named, *used) if one is not None):
         yield from _looked(f"MLflow server {address}", partial(_server, address))
 
 
-def _addresses(location: Location) -> list[str]:
-    """Servers of a store's sweeps; none of a store that cannot be read, of which another check tells."""
+def _configurations(location: Location) -> list[Mapping[str, Any]]:
+    """Those of a store's sweeps; none of a store that cannot be read, of which another check tells."""
     try:
         if not is_current(location):
             return []
         with open_store(location, create=False) as opened:
-            return [uri for sweep in opened.sweeps() if (uri := uri_of(sweep.config))]
+            return [sweep.config for sweep in opened.sweeps()]
     except CallerError:
         return []
 
@@ -213,7 +215,8 @@ def _server(address: str) -> Iterator[Check]:
 
 def _clusters(location: Location, named: str | None) -> Iterator[Check]:
     """Clusters that sweeps of the store have trained at, and one that is named."""
-    for address in dict.fromkeys([*([] if named is None else [named]), *clusters_of(location)]):
+    used = [config.get("executor", {}).get("address") for config in _configurations(location)]
+    for address in dict.fromkeys(one for one in (named, *used) if one is not None):
         yield from _looked(f"Ray cluster {address}", partial(ray_cluster, address))
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping
-from typing import cast
+from collections.abc import Iterator
 
 from noise_search.commands.checks import Check
-from noise_search.errors import CallerError
-from noise_search.store import Location, is_current, open_store
 
 INSTALL = "only executor=ray needs it: pip install 'noise-search[ray]'"
 
@@ -19,18 +16,6 @@ def ray_package() -> Iterator[Check]:
         yield Check("Ray", "ok", importlib.metadata.version("ray"))
     except importlib.metadata.PackageNotFoundError:
         yield Check("Ray", "absent", "not installed", INSTALL)
-
-
-def clusters_of(location: Location) -> list[str]:
-    """Addresses that a store's sweeps have trained at; none of a store that cannot be read: another check tells."""
-    try:
-        if not is_current(location):
-            return []
-        with open_store(location, create=False) as opened:
-            executors = [cast(Mapping[str, object], one.config.get("executor", {})) for one in opened.sweeps()]
-    except CallerError:
-        return []
-    return [str(one["address"]) for one in executors if one.get("address") is not None]
 
 
 def ray_cluster(address: str) -> Iterator[Check]:
