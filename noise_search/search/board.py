@@ -78,6 +78,7 @@ class Board:
         self._trials: dict[int, Seat] = {}
         self._controls: list[Seat] = []
         self._live: dict[int, Seat] = {}
+        self._best: Seat | None = None
         self._standings: dict[int, dict[int, Standing]] = {epoch: {} for epoch in self.rungs[:-1]}
         self._rankings: dict[int, Ranking] = {}
 
@@ -92,6 +93,7 @@ class Board:
             kept = {row.seed: row.checkpoint for row in rows if row.checkpoint is not None}
             self._seats[member_id].checkpoints[epoch] = kept
         for seat in self._trials.values():
+            self._note_best(seat)
             self._note_standings(seat)
 
     def add(self, members: Iterable[MemberRecord]) -> None:
@@ -118,6 +120,7 @@ class Board:
         seat.state = state
         if state in FINAL_STATES:
             self._live.pop(seat.id, None)
+        self._note_best(seat)
         self._note_standings(seat)
 
     def due(self) -> list[Seat]:
@@ -146,6 +149,16 @@ class Board:
     def after(self, epoch: int) -> int:
         """Next rung after an epoch."""
         return next(rung for rung in self.rungs if rung > epoch)
+
+    @property
+    def best(self) -> Seat | None:
+        """Complete trial with the highest score, the later of two alike; None as long as there is none."""
+        return self._best
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether there are others than controls."""
+        return bool(self._trials)
 
     def trial(self, number: int) -> Seat:
         """Seat of a trial."""
@@ -203,6 +216,12 @@ class Board:
     def _note(self, seat: Seat, epoch: int, found: Sequence[Mapping[str, float]]) -> None:
         seat.scores[epoch] = means([{key: one[key] for key in _KEPT} for one in found])
         seat.reached = max(seat.reached, epoch)
+
+    def _note_best(self, seat: Seat) -> None:
+        if seat.number is not None and seat.state == "complete":
+            last = self.rungs[-1]
+            both = [seat] if self._best is None else [seat, self._best]
+            self._best = max(both, key=lambda one: (one.scores[last]["score"], one.number or 0))
 
     def _note_standings(self, seat: Seat) -> None:
         """How a trial stands at the rungs that it has reached, whenever anything of it has changed."""

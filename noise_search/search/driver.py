@@ -345,9 +345,6 @@ def _report(board: Board, reporter: Reporter) -> None:
 
 
 def _how_it_stands(board: Board) -> str:
-    last = board.rungs[-1]
-    complete = [seat for seat in board.seats() if seat.number is not None and seat.state == "complete"]
-    if not complete:
-        return "controls" if all(seat.control for seat in board.seats()) else "first rung"
-    best = max(complete, key=lambda seat: (seat.scores[last]["score"], seat.number or 0))
-    return f"best {best.scores[last]['score']:.3f} (trial {best.number})"
+    if board.best is None:
+        return "first rung" if board.has_trials else "controls"
+    return f"best {board.best.scores[board.rungs[-1]]['score']:.3f} (trial {board.best.number})"

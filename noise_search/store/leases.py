@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -137,15 +137,21 @@ def held_generation(session: Session, sweep_id: int) -> int | None:
     return None if row is None or row.lease_owner is None or is_dead(row.lease_owner) else row.lease_generation
 
 
+# Not the whole row, and made once: every transaction begins with this, and the configuration is long.
+_LEASE = (
+    select(SweepRow.name, SweepRow.lease_generation, SweepRow.lease_owner)
+    .where(SweepRow.id == bindparam("sweep"))
+    .with_for_update()
+)
+
+
 def hold(session: Session, sweep_id: int, generation: int) -> None:
     """Lock the row of a sweep whose lease is still of this generation, until the transaction ends.
 
     Raises:
         LeaseLost: It is not.
     """
-    # Not the whole row: every transaction begins with this, and the configuration is long.
-    columns = select(SweepRow.name, SweepRow.lease_generation, SweepRow.lease_owner)
-    row = session.execute(columns.where(SweepRow.id == sweep_id).with_for_update()).one_or_none()
+    row = session.connection().execute(_LEASE, {"sweep": sweep_id}).one_or_none()
     if row is None:
         raise LeaseLost(f"sweep {sweep_id} is no longer in the store")
     if row.lease_generation != generation:
@@ -154,10 +160,17 @@ def hold(session: Session, sweep_id: int, generation: int) -> None:
         raise LeaseLost(f"sweep {row.name} has been given back by this process")
 
 
-def extend(session: Session, sweep_id: int, lease_seconds: float) -> None:
-    """Let the lease last for so many seconds from now."""
-    expires = from_now(lease_seconds)
-    session.execute(update(SweepRow).where(SweepRow.id == sweep_id).values(lease_expires_at=expires))
+def extend(session: Session, sweep_id: int, generation: int, lease_seconds: float) -> None:
+    """Let the lease of this generation last for so many seconds from now.
+
+    Raises:
+        LeaseLost: It is another's, or nobody's.
+    """
+    ours = update(SweepRow).where(
+        SweepRow.id == sweep_id, SweepRow.lease_generation == generation, SweepRow.lease_owner.is_not(None)
+    )
+    if session.connection().execute(ours.values(lease_expires_at=from_now(lease_seconds))).rowcount != 1:
+        hold(session, sweep_id, generation)
 
 
 def give_back(session: Session, sweep_id: int, generation: int) -> None:

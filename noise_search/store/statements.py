@@ -39,10 +39,11 @@ def started_job(session: Session, sweep_id: int, moment: datetime, member_ids: S
     return next((job_id for job_id in found if members_of(session, [job_id]) == list(member_ids)), None)
 
 
-def make_wait(session: Session, member_ids: Sequence[int]) -> None:
-    """Let members wait again that run."""
-    running = MemberRow.id.in_(member_ids) & (MemberRow.state == "running")
-    session.execute(update(MemberRow).where(running).values(state="waiting"))
+def make_wait(session: Session, job_ids: Sequence[int]) -> None:
+    """Let members of jobs wait again that run."""
+    of_jobs = select(JobMemberRow.member_id).where(JobMemberRow.job_id.in_(job_ids))
+    running = MemberRow.id.in_(of_jobs) & (MemberRow.state == "running")
+    session.connection().execute(update(MemberRow).where(running).values(state="waiting"))
 
 
 def key_of(member: NewMember | MemberRow) -> int | str | None:
@@ -50,11 +51,16 @@ def key_of(member: NewMember | MemberRow) -> int | str | None:
     return member.number if member.control is None else member.control
 
 
-def stored_results(session: Session, member_ids: Iterable[int]) -> set[tuple[int, int, int]]:
-    """Member, epoch and seed of every result of these members that is stored already."""
-    columns = select(ResultRow.member_id, ResultRow.epoch, ResultRow.seed)
-    found = session.execute(columns.where(ResultRow.member_id.in_(list(member_ids))))
-    return {(row.member_id, row.epoch, row.seed) for row in found}
+def stored_results(
+    session: Session, sweep_id: int, member_ids: Iterable[int]
+) -> dict[int, set[tuple[int | None, int | None]]]:
+    """Epoch and seed of every result that is stored already, of those of these members that are of a sweep."""
+    columns = select(MemberRow.id, ResultRow.epoch, ResultRow.seed).outerjoin(ResultRow)
+    these = MemberRow.id.in_(list(member_ids))
+    found: dict[int, set[tuple[int | None, int | None]]] = {}
+    for row in session.connection().execute(columns.where(MemberRow.sweep_id == sweep_id, these)):
+        found.setdefault(row.id, set()).add((row.epoch, row.seed))
+    return found
 
 
 def result_values(result: NewResult) -> dict[str, object]:

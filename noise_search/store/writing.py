@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, Unpack
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -88,8 +88,9 @@ class Writer:
             known = self._known_members(session, members)
             new = {key_of(member): member for member in members if key_of(member) not in known}
             if new:
-                session.execute(insert(MemberRow), [self._member_values(member) for member in new.values()])
-                known = self._known_members(session, members)
+                rows = [self._member_values(member) for member in new.values()]
+                added = session.scalars(insert(MemberRow).returning(MemberRow), rows)
+                known |= {key_of(row): row for row in added}
             return [member_record(known[key_of(member)]) for member in members]
 
     @patiently
@@ -148,7 +149,7 @@ class Writer:
             if self._is_written(session, job_id, "done"):
                 return
             job = self._running_job(session, job_id)
-            make_wait(session, members_of(session, [job_id]))
+            make_wait(session, [job_id])
             self._add_results(session, results)
             job.state, job.finished_at = "done", datetime.now(UTC)
             job.epochs_trained, job.samples_scored = epochs_trained, samples_scored
@@ -191,7 +192,7 @@ class Writer:
             job.state, job.finished_at, job.error = "failed", datetime.now(UTC), error
             job.epochs_trained = epochs_trained
             session.get_one(SweepRow, self.sweep_id).seconds += seconds
-            make_wait(session, members_of(session, [job_id]))
+            make_wait(session, [job_id])
             if blamed is not None:
                 row = self._members(session, [blamed])[blamed]
                 row.attempts = {**row.attempts, kind: row.attempts.get(kind, 0) + 1}
@@ -213,9 +214,9 @@ class Writer:
             jobs = session.scalars(running.order_by(JobRow.id)).all()
             for job in jobs:
                 job.state, job.finished_at = "abandoned", datetime.now(UTC)
-            member_ids = list(dict.fromkeys(members_of(session, [job.id for job in jobs])))
-            make_wait(session, member_ids)
-            return member_ids
+            job_ids = [job.id for job in jobs]
+            make_wait(session, job_ids)
+            return list(dict.fromkeys(members_of(session, job_ids)))
 
     @patiently
     def mark_told(self, member_ids: Collection[int]) -> None:
@@ -290,8 +291,8 @@ class Writer:
         self._renew()
 
     def _renew(self) -> None:
-        with self.transaction() as session:
-            leases.extend(session, self.sweep_id, self._lease_seconds)
+        with self._sessions.begin() as session:
+            leases.extend(session, self.sweep_id, self.generation, self._lease_seconds)
 
     def release(self) -> None:
         """Stop renewing and let others drive; does nothing to a lease that is lost or released already."""
@@ -321,10 +322,14 @@ class Writer:
             yield session
 
     def _known_members(self, session: Session, members: Sequence[NewMember]) -> dict[int | str | None, MemberRow]:
-        numbers = MemberRow.number.in_([member.number for member in members if member.control is None])
-        controls = MemberRow.control.in_([member.control for member in members if member.control is not None])
-        found = session.scalars(select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, numbers | controls))
-        return {key_of(row): row for row in found}
+        """Those of these members that are stored."""
+        known: dict[int | str | None, MemberRow] = {}
+        # Apart, because with either of two columns databases look at every member of the sweep.
+        for column in (MemberRow.number, MemberRow.control):
+            if keys := [key for member in members if (key := getattr(member, column.key)) is not None]:
+                query = select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, column.in_(keys))
+                known |= {key_of(row): row for row in session.scalars(query)}
+        return known
 
     def _member_values(self, member: NewMember) -> dict[str, object]:
         return {
@@ -337,20 +342,24 @@ class Writer:
 
     def _set(self, session: Session, member_ids: Iterable[int], **values: object) -> None:
         """Set columns of members, all to the same."""
-        wanted = self._own(session, member_ids)
-        session.execute(update(MemberRow).where(MemberRow.id.in_(wanted)).values(**values))
-
-    def _own(self, session: Session, member_ids: Iterable[int]) -> Set[int]:
-        """These keys, which must be those of members of this sweep."""
         wanted = set(member_ids)
-        query = select(MemberRow.id).where(MemberRow.sweep_id == self.sweep_id, MemberRow.id.in_(wanted))
-        if missing := wanted.difference(session.scalars(query)):
-            raise ValueError(f"member_ids: expected members of sweep {self.sweep_id}, got {sorted(missing)}")
-        return wanted
+        done = session.connection().execute(update(MemberRow).where(self._these(wanted)).values(**values))
+        if done.rowcount != len(wanted):
+            self._members(session, wanted)
 
     def _members(self, session: Session, member_ids: Iterable[int]) -> Mapping[int, MemberRow]:
-        query = select(MemberRow).where(MemberRow.id.in_(self._own(session, member_ids)))
-        return {row.id: row for row in session.scalars(query)}
+        """Rows of members by key, each of which must be one of this sweep."""
+        wanted = set(member_ids)
+        found = {row.id: row for row in session.scalars(select(MemberRow).where(self._these(wanted)))}
+        self._refuse_others(wanted - found.keys())
+        return found
+
+    def _these(self, member_ids: Set[int]) -> ColumnElement[bool]:
+        return (MemberRow.sweep_id == self.sweep_id) & MemberRow.id.in_(member_ids)
+
+    def _refuse_others(self, member_ids: Set[int]) -> None:
+        if member_ids:
+            raise ValueError(f"member_ids: expected members of sweep {self.sweep_id}, got {sorted(member_ids)}")
 
     def _is_written(self, session: Session, job_id: int, state: str) -> bool:
         """Whether this transaction was made before: nobody else ends a job while the lease is ours."""
@@ -368,12 +377,13 @@ class Writer:
         if not results:
             return
         last = {result.member_id: result for result in results}
-        stored = stored_results(session, self._own(session, last))
+        stored = stored_results(session, self.sweep_id, last)
+        self._refuse_others(last.keys() - stored.keys())
         new: dict[tuple[int, int, int], NewResult] = {}
         for result in results:
             new.setdefault((result.member_id, result.epoch, result.seed), result)
-        if rows := [result_values(result) for key, result in new.items() if key not in stored]:
-            session.execute(insert(ResultRow), rows)
+        if rows := [result_values(result) for key, result in new.items() if key[1:] not in stored[key[0]]]:
+            session.connection().execute(insert(ResultRow), rows)
         session.connection().execute(SET_OUTCOME, [outcome_values(result) for result in last.values()])
 
     def enqueue_within(self, session: Session, entries: Sequence[OutboxEntry]) -> None:
