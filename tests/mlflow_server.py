@@ -31,7 +31,9 @@ class MlflowServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it, unless it runs, and wait until it answers."""
+        if self.process is not None:
+            return
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 self._command(),

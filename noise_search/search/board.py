@@ -152,7 +152,7 @@ class Board:
 
     @property
     def best(self) -> Seat | None:
-        """Complete trial with the highest score, the later of two alike; None as long as there is none."""
+        """Complete trial within its limits with the highest score, the later of two alike; None before there is one."""
         return self._best
 
     @property
@@ -218,7 +218,8 @@ class Board:
         seat.reached = max(seat.reached, epoch)
 
     def _note_best(self, seat: Seat) -> None:
-        if seat.number is not None and seat.state == "complete":
+        within = all(value <= 0.0 for value in seat.constraints.values())
+        if seat.number is not None and seat.state == "complete" and within:
             last = self.rungs[-1]
             both = [seat] if self._best is None else [seat, self._best]
             self._best = max(both, key=lambda one: (one.scores[last]["score"], one.number or 0))

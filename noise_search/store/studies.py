@@ -207,10 +207,15 @@ def _is_only_asked(trial: FrozenTrial) -> bool:
 
 def _new_trial(study_id: int, trial: FrozenTrial) -> ReturningInsert[int, int]:
     """One statement, so that no other trial takes the same number; gives key and number."""
-    earlier = select(func.count()).where(_trials.c.study_id == study_id).scalar_subquery()
+    # By keys, which come in the order of numbers: counting would take longer with every trial.
+    these = select(_trials.c.number).where(_trials.c.study_id == study_id)
+    last = these.order_by(_trials.c.trial_id.desc()).limit(1).scalar_subquery()
     assert trial.datetime_start is not None
     new = insert(_trials).values(
-        number=earlier, study_id=study_id, state=trial.state, datetime_start=_naive(trial.datetime_start)
+        number=func.coalesce(last + 1, 0),
+        study_id=study_id,
+        state=trial.state,
+        datetime_start=_naive(trial.datetime_start),
     )
     return new.returning(_trials.c.trial_id, _trials.c.number)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from executor_examples import listening
-from mlflow_servers import servers_of
+from mlflow_processes import servers_of
 from sweep_examples import NAME, command, environment, finished_store, location, tracked_store
 
 from noise_search import cli

@@ -10,32 +10,20 @@ import random
 import re
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from driven_sweeps import TRIALS, Driver
 from executor_examples import ray_workers
-from faulty_runs import (
-    NONE,
-    ON_PROCESSES,
-    TRIALS,
-    Driver,
-    configuration,
-    count,
-    damage,
-    drive,
-    driving,
-    kill_workers,
-    killed,
-    lost_jobs,
-    members,
-    undisturbed,
-)
+from faulty_runs import ON_PROCESSES, configuration, drive, driving, kill_workers, killed, undisturbed
 from mlflow_server import MlflowServer
 from postgres_servers import Server
 from requirements import needs
+from sweep_damage import NONE, count, damage, lost_jobs, members
 from sweep_examples import NAME, Quitter, run
 
 from noise_search.config import build, compose
@@ -69,8 +57,7 @@ def test_a_worker_is_killed_while_it_trains(shared: Location, whole: Location) -
 def test_a_worker_hangs(shared: Location, whole: Location) -> None:
     with driving(shared, *ON_PROCESSES, "executor.silent_seconds=15") as driver:
         driver.wait_for_jobs(2)
-        for pid in driver.workers():
-            os.kill(pid, signal.SIGSTOP)
+        _send(signal.SIGSTOP, driver.workers())
         assert "gave no sign of life for" in driver.end()
     assert lost_jobs(shared)
     assert damage(shared, whole) == NONE
@@ -103,12 +90,8 @@ class Losing(Quitter):
         if epochs <= 0 or self.jobs > 0 or self.removed or len(training) < 2:
             return
         self.removed = True
-        for pid in training:
-            os.kill(pid, signal.SIGSTOP)  # that none ends before its node does
-        self.cluster.remove_node(self.nodes.pop(0))
-        for pid in training:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        with stopped(training):  # that none ends before its node does
+            self.cluster.remove_node(self.nodes.pop(0))
         self.nodes.append(self.join())
 
 
@@ -166,7 +149,7 @@ def test_the_database_server_restarts(mode: str, postgres: Server, shared: Locat
     assert damage(shared, whole) == NONE
 
 
-def test_the_tracking_server_is_down_for_a_minute(
+def test_the_tracking_server_is_down_for_a_minute_in_the_middle(
     mlflow_server: MlflowServer, shared: Location, whole: Location
 ) -> None:
     with driving(shared, *ON_PROCESSES, f"tracking.uri={mlflow_server.url}") as driver:
@@ -174,8 +157,26 @@ def test_the_tracking_server_is_down_for_a_minute(
         mlflow_server.kill()
         since = time.monotonic()
         try:
+            driver.wait_for_jobs(5)
+            with stopped(driver.workers()):  # the sweep would come to its end within the minute
+                time.sleep(max(0.0, DOWN_SECONDS - (time.monotonic() - since)))
+                mlflow_server.start()
+        finally:
+            mlflow_server.start()
+        said = driver.end()
+    assert re.search(r"mirror of sweep \d+: .*; trying again", said), said
+    assert "messages behind" not in said
+    assert damage(shared, whole) == NONE
+
+
+def test_the_tracking_server_comes_back_after_the_end(
+    mlflow_server: MlflowServer, shared: Location, whole: Location
+) -> None:
+    with driving(shared, *ON_PROCESSES, f"tracking.uri={mlflow_server.url}") as driver:
+        driver.wait_for_jobs(2)
+        mlflow_server.kill()
+        try:
             said = driver.end()
-            time.sleep(max(0.0, DOWN_SECONDS - (time.monotonic() - since)))
         finally:
             mlflow_server.start()
     assert re.search(r"MLflow is \d+ messages behind", said), said
@@ -183,6 +184,22 @@ def test_the_tracking_server_is_down_for_a_minute(
     caught_up = run("mirror", NAME, *store, cwd=shared.folder.parent, NOISE_SEARCH_FOLDER=str(shared.folder))
     assert caught_up.returncode == 0, caught_up.stderr
     assert damage(shared, whole) == NONE
+
+
+@contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Processes that do nothing within the block; one that has ended is left out."""
+    _send(signal.SIGSTOP, pids)
+    try:
+        yield
+    finally:
+        _send(signal.SIGCONT, pids)
+
+
+def _send(what: signal.Signals, pids: Sequence[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, what)
 
 
 # A file system of its own, on which one checkpoint has room and the next has not.

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from mlflow_servers import servers_of
+from mlflow_processes import servers_of
 from sweep_examples import BUDGET, CONTROLS, NAME, tracked_store
 
 from noise_search.errors import CallerError
