@@ -118,6 +118,15 @@ def spreads(found: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return {key: spread([one[key] for one in found]) for key in found[0]}
 
 
+def shown(overrides: Sequence[str]) -> list[str]:
+    """Overrides as a result names them: without where the data lie on this machine.
+
+    >>> shown(["data=fashion_mnist", "data.root=/somewhere"])
+    ['data=fashion_mnist', 'data.root=FOLDER']
+    """
+    return ["data.root=FOLDER" if one.startswith("data.root=") else one for one in overrides]
+
+
 def commit() -> str:
     """Commit of the checkout, with a mark where code or configuration differ from it."""
     head = _git("rev-parse", "HEAD")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -66,6 +67,11 @@ def test_a_test_that_is_named_cannot_be_skipped_in_ci(row: Row) -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if row.result], ids=lambda row: row.id)
 def test_a_result_says_how_it_was_made_and_keeps_its_limits(row: Row) -> None:
     assert result_mistakes(row) == []
+
+
+@pytest.mark.parametrize("file", sorted((CHECKOUT / "docs" / "results").rglob("*.json")), ids=lambda file: file.stem)
+def test_a_result_names_no_folder_of_the_machine_that_made_it(file: Path) -> None:
+    assert re.findall(r'["=](?:/|[A-Z]:|~)[^"]*', file.read_text(encoding="utf-8")) == []
 
 
 def test_every_topic_has_rows_and_every_row_an_id_of_its_own() -> None:
