@@ -118,10 +118,10 @@ def spreads(found: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return {key: spread([one[key] for one in found]) for key in found[0]}
 
 
-def shown(overrides: Sequence[str]) -> list[str]:
+def portable(overrides: Sequence[str]) -> list[str]:
     """Overrides as a result names them: without where the data lie on this machine.
 
-    >>> shown(["data=fashion_mnist", "data.root=/somewhere"])
+    >>> portable(["data=fashion_mnist", "data.root=/somewhere"])
     ['data=fashion_mnist', 'data.root=FOLDER']
     """
     return ["data.root=FOLDER" if one.startswith("data.root=") else one for one in overrides]
