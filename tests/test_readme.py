@@ -232,6 +232,15 @@ def test_what_is_said_to_be_confirmed_is_what_was_measured() -> None:
     assert f"by {examples[0]:+.1f} and {examples[1]:+.1f} points of robust accuracy" in text
 
 
+@pytest.mark.parametrize("name", ["evidence_digits_again", "evidence_digits_processes"])
+def test_what_is_said_of_the_same_way_on_another_machine_is_what_was_measured(name: str) -> None:
+    found, text = result(name), " ".join(section("Confirmed on digits").split())
+    over = {one["arm"]: points(one["robust"]) for one in found["confirmed"]["evidence"]["against"]}
+    assert found["confirmed"]["choice"]["chosen"]["winner"] in text
+    assert [gain in text for gain in (over["no noise"], over["best random"], over["best constant"])] == [True] * 3
+    assert f"{found['aims']['minutes']['found']:.1f}" in text.partition("That machine is faster")[2]
+
+
 def test_what_is_said_to_be_confirmed_on_fashion_mnist_is_what_was_measured() -> None:
     found, text = result("evidence_fashion_mnist"), section("Confirmed on Fashion-MNIST")
     confirmed = found["confirmed"]
@@ -293,6 +302,16 @@ def test_the_speed_quoted_is_that_of_the_results(name: str, data: str) -> None:
         f"{100 * found['overhead_share_of_cpu']['noise_search']['median']:.1f} %",
     ]
     assert f"| {data} | {' | '.join(cells)} |" in section("Speed")
+
+
+def test_what_is_said_of_executors_is_what_was_measured() -> None:
+    found = result("executors")
+    assert f"{found['summary']['two_processes_over_two_threads']:.2f} times as many trials" in section("Speed")
+    told = (CHECKOUT / "docs" / "executors.md").read_text(encoding="utf-8")
+    for name, rate in found["trials_a_second"].items():
+        assert f"| {name} | {rate['median']:.2f} |" in told
+    for name, more in found["summary"]["milliseconds_more_than_inline"].items():
+        assert f"| {more:.1f} ms | {found['overhead'][name]['seconds_to_the_first']:.1f} s |" in told
 
 
 def test_what_is_said_of_auto_is_what_was_found() -> None:
