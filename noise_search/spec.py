@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval, Len
 
+from noise_search.executor_specs import ExecutorSpec, InlineSpec
+
 LARGEST = 2**63 - 1  # what databases and generators take
 Positive = Annotated[int, Interval(ge=1, le=LARGEST)]
 Seed = Annotated[int, Interval(ge=0, le=LARGEST)]
@@ -276,56 +278,6 @@ class DriverSpec:
     retries: RetriesSpec = RetriesSpec()
 
 
-SilentSeconds = Annotated[float, Interval(ge=5, le=86400)]
-Amount = Annotated[float, Interval(ge=0, le=1e6)]
-
-
-@dataclass(frozen=True, slots=True)
-class InlineSpec:
-    """Jobs run in the process of the sweep itself."""
-
-    name: Literal["inline"] = "inline"
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessesSpec:
-    """Jobs run in processes of their own on this machine.
-
-    Args:
-        processes: How many; None for one a GPU, or as many as there are cores for `train.threads` each.
-        silent_seconds: Without a sign of life after which one is killed.
-    """
-
-    name: Literal["processes"] = "processes"
-    processes: Annotated[int, Interval(ge=1, le=1024)] | None = None
-    silent_seconds: SilentSeconds = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class RaySpec:
-    """Jobs run as tasks of a Ray cluster.
-
-    Args:
-        address: Of a cluster that runs; None starts one on this machine alone.
-        places: Jobs at the same time; None for as many as the cluster has room for.
-        cpus, gpus, resources: That a job takes up, of the cluster's.
-        max_retries: How often a job starts again whose worker or node was lost.
-        silent_seconds: Without a sign of life after which a worker is killed.
-    """
-
-    name: Literal["ray"] = "ray"
-    address: Annotated[str, Len(1, 200)] | None = None
-    places: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
-    cpus: Amount = 1.0
-    gpus: Amount = 0.0
-    resources: Mapping[str, Amount] = field(default_factory=dict)
-    max_retries: Annotated[int, Interval(ge=0, le=100)] = 1
-    silent_seconds: SilentSeconds = 300.0
-
-
-ExecutorSpec = InlineSpec | ProcessesSpec | RaySpec
-
-
 @dataclass(frozen=True, slots=True)
 class ControlsSpec:
     """Fixed policies trained beside the trials: no noise always, constants and random policies as many."""
@@ -401,6 +353,6 @@ class SweepSpec:
     store: StoreSpec
     experiment: str = "sweep"
     stopping: StoppingSpec = StoppingSpec()
-    executor: ExecutorSpec = InlineSpec()
+    executor: ExecutorSpec = field(default_factory=InlineSpec)
     log: LogSpec = LogSpec()
     raw: Mapping[str, Any] = field(default_factory=dict)

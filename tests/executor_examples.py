@@ -17,8 +17,9 @@ from noise_search.execute.contract import Executor, Finished
 from noise_search.execute.inline import InlineExecutor
 from noise_search.execute.processes import ProcessesExecutor
 from noise_search.execute.workers import Sizes, make_kit
+from noise_search.executor_specs import RaySpec
 from noise_search.policy import Policy, Term
-from noise_search.spec import DataSpec, ModelSpec, RaySpec
+from noise_search.spec import DataSpec, ModelSpec
 from noise_search.training import Job, Member, Result, Setup, Workbench, make_workbench
 
 POLICIES = (

@@ -132,7 +132,7 @@ def _plan(
         settings=settings,
         lr_check=lr_check,
         held_out=held_out,
-        location=store.location,
+        location=replace(store.location, retry_seconds=spec.store.retry_seconds),
         epochs=epochs,
         seconds=None if pace is None else pace * sum(epochs.values()),
         smallest_gain_in_sd=smallest_detectable(1 / math.sqrt(seeds), seeds - 1),

@@ -18,6 +18,7 @@ from noise_search.config.spaces import parse_space
 from noise_search.corruptions.suites import ANY_DATA, TUNE_KINDS, is_held_out, suite_from_mapping
 from noise_search.data import DATASETS, load
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
+from noise_search.executor_specs import ExecutorSpec, InlineSpec, ProcessesSpec, RaySpec
 from noise_search.models import MODELS, argument_mistakes
 from noise_search.optimizers import OPTIMIZERS
 from noise_search.spec import (
@@ -26,15 +27,11 @@ from noise_search.spec import (
     ControlsSpec,
     DataSpec,
     DriverSpec,
-    ExecutorSpec,
-    InlineSpec,
     LogSpec,
     ModelSpec,
     ObjectiveSpec,
     OptimizerSpec,
     Positive,
-    ProcessesSpec,
-    RaySpec,
     SamplerSpec,
     Seed,
     StoppingSpec,

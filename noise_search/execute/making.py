@@ -13,7 +13,7 @@ from noise_search.execute.contract import Executor
 from noise_search.execute.inline import InlineExecutor
 from noise_search.execute.processes import ProcessesExecutor
 from noise_search.execute.workers import Sizes, cores, make_kit
-from noise_search.spec import ExecutorSpec, InlineSpec, ProcessesSpec, RaySpec
+from noise_search.executor_specs import ExecutorSpec, InlineSpec, ProcessesSpec, RaySpec
 from noise_search.training import Resolved, Workbench
 
 

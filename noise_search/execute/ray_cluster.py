@@ -50,7 +50,7 @@ from noise_search.execute.workers import (
     send_log,
     train,
 )
-from noise_search.spec import RaySpec
+from noise_search.executor_specs import RaySpec
 from noise_search.training import Job, Workbench
 
 _log = logging.getLogger(__name__)

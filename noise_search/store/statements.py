@@ -51,6 +51,17 @@ def key_of(member: NewMember | MemberRow) -> int | str | None:
     return member.number if member.control is None else member.control
 
 
+def member_values(sweep_id: int, member: NewMember) -> dict[str, object]:
+    """Row of a member."""
+    return {
+        "sweep_id": sweep_id,
+        "number": member.number,
+        "control": member.control,
+        "parameters": member.parameters,
+        "policy": member.policy,
+    }
+
+
 def stored_results(
     session: Session, sweep_id: int, member_ids: Iterable[int]
 ) -> dict[int, set[tuple[int | None, int | None]]]:

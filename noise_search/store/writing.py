@@ -29,7 +29,7 @@ from noise_search.store.statements import (
     SET_OUTCOME,
     key_of,
     make_wait,
-    members_of,
+    member_values,
     outcome_values,
     result_values,
     says_the_same,
@@ -88,7 +88,7 @@ class Writer:
             known = self._known_members(session, members)
             new = {key_of(member): member for member in members if key_of(member) not in known}
             if new:
-                rows = [self._member_values(member) for member in new.values()]
+                rows = [member_values(self.sweep_id, member) for member in new.values()]
                 added = session.scalars(insert(MemberRow).returning(MemberRow), rows)
                 known |= {key_of(row): row for row in added}
             return [member_record(known[key_of(member)]) for member in members]
@@ -207,16 +207,14 @@ class Writer:
             self.enqueue_within(session, outbox)
 
     @patiently
-    def abandon_running_jobs(self) -> list[int]:
-        """Give up the jobs a dead driver left; returns their members, which wait again."""
-        running = select(JobRow).where(JobRow.sweep_id == self.sweep_id, JobRow.state == "running")
+    def abandon_running_jobs(self) -> None:
+        """Give up the jobs a dead driver left; their members wait again."""
+        running = select(JobRow.id).where(JobRow.sweep_id == self.sweep_id, JobRow.state == "running")
         with self.transaction() as session:
-            jobs = session.scalars(running.order_by(JobRow.id)).all()
-            for job in jobs:
-                job.state, job.finished_at = "abandoned", datetime.now(UTC)
-            job_ids = [job.id for job in jobs]
+            job_ids = list(session.scalars(running))
             make_wait(session, job_ids)
-            return list(dict.fromkeys(members_of(session, job_ids)))
+            given_up = update(JobRow).where(JobRow.id.in_(job_ids))
+            session.execute(given_up.values(state="abandoned", finished_at=datetime.now(UTC)))
 
     @patiently
     def mark_told(self, member_ids: Collection[int]) -> None:
@@ -330,15 +328,6 @@ class Writer:
                 query = select(MemberRow).where(MemberRow.sweep_id == self.sweep_id, column.in_(keys))
                 known |= {key_of(row): row for row in session.scalars(query)}
         return known
-
-    def _member_values(self, member: NewMember) -> dict[str, object]:
-        return {
-            "sweep_id": self.sweep_id,
-            "number": member.number,
-            "control": member.control,
-            "parameters": member.parameters,
-            "policy": member.policy,
-        }
 
     def _set(self, session: Session, member_ids: Iterable[int], **values: object) -> None:
         """Set columns of members, all to the same."""

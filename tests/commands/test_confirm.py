@@ -281,6 +281,13 @@ def test_somebody_who_asks_the_search_among_constants_to_stop_interrupts_the_con
     assert begun.choice is None
 
 
+def test_a_confirmation_waits_for_its_database_as_long_as_the_sweep_did(tmp_path: Path) -> None:
+    shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)
+    with closing(sqlite3.connect(tmp_path / "search.db")) as database, database:
+        database.execute("UPDATE sweeps SET config = json_set(config, '$.store.retry_seconds', 7.0)")
+    assert plan_confirmation(NAME, store=tmp_path).location.retry_seconds == 7.0
+
+
 @pytest.mark.slow
 def test_in_mlflow_a_confirmation_makes_the_database_where_there_is_none(tmp_path: Path) -> None:
     shutil.copytree(finished_store(), tmp_path, dirs_exist_ok=True)

@@ -14,22 +14,12 @@ from hypothesis import strategies as st
 from noise_search.config import build, check, compose
 from noise_search.corruptions.suites import suite_digest
 from noise_search.errors import CallerError
+from noise_search.executor_specs import ExecutorSpec, InlineSpec, ProcessesSpec, RaySpec
 from noise_search.models import CnnParameters, MlpParameters
 from noise_search.noises import NOISES
 from noise_search.optimizers import OPTIMIZERS, make_optimizer
 from noise_search.schedules import SCHEDULES
-from noise_search.spec import (
-    DataSpec,
-    ExecutorSpec,
-    InlineSpec,
-    ObjectiveSpec,
-    OptimizerSpec,
-    ProcessesSpec,
-    Range,
-    RaySpec,
-    SweepSpec,
-    TrainSpec,
-)
+from noise_search.spec import DataSpec, ObjectiveSpec, OptimizerSpec, Range, SweepSpec, TrainSpec
 
 Config = dict[str, Any]
 WEIGHTS = sorted([*NOISES["weights"], "none"])

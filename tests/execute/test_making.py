@@ -10,7 +10,7 @@ from noise_search.errors import CallerError
 from noise_search.execute.inline import InlineExecutor
 from noise_search.execute.making import environments, make_executor
 from noise_search.execute.workers import cores
-from noise_search.spec import InlineSpec, ProcessesSpec, RaySpec
+from noise_search.executor_specs import InlineSpec, ProcessesSpec, RaySpec
 from noise_search.training import Workbench
 
 

@@ -37,7 +37,7 @@ MINUTES = job(POLICIES[:1], epochs=400)
 LOCAL = """
 from executor_examples import descendants, job, listening, nobody, numbers, workbench
 from noise_search.execute.making import make_executor
-from noise_search.spec import RaySpec
+from noise_search.executor_specs import RaySpec
 executor = make_executor(RaySpec(), workbench(), "fused", "looped")
 executor.submit(1, job())
 print(executor.next(nobody).error, executor.places > 0)
@@ -175,7 +175,7 @@ def test_a_cluster_that_is_not_there_is_told_of() -> None:
     code = """
 from executor_examples import workbench
 from noise_search.execute.making import make_executor
-from noise_search.spec import RaySpec
+from noise_search.executor_specs import RaySpec
 make_executor(RaySpec(address="127.0.0.1:9"), workbench(), "fused", "looped")
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(TESTS / "execute"), str(TESTS)])}

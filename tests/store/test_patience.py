@@ -77,7 +77,7 @@ WRITES: dict[str, Callable[[Driver], object]] = {
     "fail_job": lambda own: own.writer.fail_job(own.job, "no", kind="error", blamed=1, seconds=2.0),
     "add_results": lambda own: own.writer.add_results([result(1)], [ENTRY]),
     "end_members": lambda own: own.writer.end_members({1: "outranked"}, "stopped", [ENTRY]),
-    "abandon_running_jobs": lambda own: own.writer.abandon_running_jobs() is None,
+    "abandon_running_jobs": lambda own: own.writer.abandon_running_jobs(),
     "mark_told": lambda own: own.writer.mark_told([1]),
     "enqueue": lambda own: own.writer.enqueue([ENTRY]),
     "send_again": lambda own: own.writer.send_again(),
