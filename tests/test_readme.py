@@ -314,6 +314,27 @@ def test_what_is_said_of_executors_is_what_was_measured() -> None:
         assert f"| {more:.1f} ms | {found['overhead'][name]['seconds_to_the_first']:.1f} s |" in told
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("2000_none_files", "folder, 2,000 trials"),
+        ("2000_halving_files", "folder, 2,000 trials, `stopping=halving`"),
+        ("20000_none_files", "folder, 20,000 trials"),
+        ("2000_none_postgresql", "PostgreSQL on the same machine, 2,000 trials"),
+    ],
+)
+def test_what_is_said_of_a_drivers_workers_is_what_was_measured(name: str, words: str) -> None:
+    own = {key: one["median"] for key, one in result("workers")["by_sweep"][name].items()}
+    cells = [
+        f"{own['jobs_a_second_by_the_clock']:.1f}",
+        f"{own['milliseconds_of_cpu_a_trial']:.1f} ms",
+        f"{own['statements_a_trial']:.1f}",
+        f"{own['mebibytes_after']:.0f} MiB",
+    ]
+    told = (CHECKOUT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert f"| {words} | {' | '.join(cells)} |" in told
+
+
 def test_what_is_said_of_auto_is_what_was_found() -> None:
     summary = result("training")["summary"]
     right, worst = (summary["aims"][name]["found"] for name in ("auto_is_right", "auto_over_other"))
