@@ -144,23 +144,33 @@ def _key_mistakes(content: Mapping[str, Any], row: Row) -> list[str]:
         wrong.append(f"{', '.join(places)}: expected {', '.join(SPREAD)}, or an interval, somewhere below")
     if wrong:
         return wrong
-    broken = [said for key in row.key if (said := _broken_limit(key, places[key.path]))]
-    limited = any(key.at_least is not None or key.at_most is not None for key in row.key)
+    limited = [key for key in row.key if key.at_least is not None or key.at_most is not None]
+    if unreadable := [said for key in limited if (said := _unreadable(key, places[key.path]))]:
+        return unreadable
+    broken = [said for key in limited if (said := _broken_limit(key, places[key.path]))]
     if row.state == "missed":
         return ["missed: every limit is kept by now"] if limited and not broken else []
     return broken
 
 
-def _broken_limit(key: Key, found: Any) -> str | None:
-    """How a measured number misses the limits of its key; None if it keeps them."""
-    if key.at_least is None and key.at_most is None:
-        return None
-    number = found if key.of == "value" else found.get(key.of) if isinstance(found, Mapping) else None
+def _unreadable(key: Key, found: Any) -> str | None:
+    """Why what stands at a key is no number that can be held to its limits; None if it is one."""
+    number = _number(key, found)
     if isinstance(number, bool) or not isinstance(number, int | float):
         return f"{key.path}: expected a {key.of}, got {number!r}"
+    return None
+
+
+def _broken_limit(key: Key, found: Any) -> str | None:
+    """How a measured number misses the limits of its key; None if it keeps them."""
+    number = _number(key, found)
     low = -float("inf") if key.at_least is None else key.at_least
     high = float("inf") if key.at_most is None else key.at_most
     return None if low <= number <= high else f"{key.path}: {key.of} {number} is not in [{low}, {high}]"
+
+
+def _number(key: Key, found: Any) -> Any:
+    return found if key.of == "value" else found.get(key.of) if isinstance(found, Mapping) else None
 
 
 def _at(content: Any, path: str) -> Any:

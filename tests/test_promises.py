@@ -210,6 +210,7 @@ def test_a_miss_that_is_met_by_now_is_found_out(judged: Callable[..., list[str]]
     missed = {"state": "missed", "figure": "4 s", "bound_by": "the disk"}
     assert judged(key={"path": "seconds.sweep", "at_most": 3}, **missed) == []
     assert judged(key={"path": "seconds.sweep", "at_most": 5}, **missed) == ["missed: every limit is kept by now"]
+    assert judged(key={"path": "seconds", "at_most": 3}, **missed) == ["seconds: expected a median, got None"]
 
 
 def test_a_commit_from_elsewhere_is_no_part_of_history() -> None:
