@@ -45,6 +45,19 @@ print(sorted(listening(descendants())))
 executor.close()
 """
 
+EARLY = """
+import ray
+ray.util.get_node_ip_address = lambda: "192.0.2.7"  # as where Ray was imported before it was told
+from executor_examples import workbench
+from noise_search.errors import CallerError
+from noise_search.execute.making import make_executor
+from noise_search.executor_specs import RaySpec
+try:
+    make_executor(RaySpec(), workbench(), "fused", "looped")
+except CallerError as error:
+    print(error, ray.is_initialized())
+"""
+
 
 def kill_ray_workers() -> None:
     for pid in ray_workers():
@@ -169,6 +182,12 @@ def test_a_cluster_of_ones_own_is_reached_from_this_machine_alone_and_ends_with_
     ended, addresses = ran.stdout.splitlines()
     assert ended == "None True"
     assert addresses == "['127.0.0.1']"
+
+
+def test_no_cluster_is_started_that_would_listen_to_the_network() -> None:
+    finished = subprocess.run([sys.executable, "-c", EARLY], cwd=TESTS, capture_output=True, text=True, check=False)
+    assert "a cluster started here would listen to the network at 192.0.2.7; set RAY_ENABLE" in finished.stdout
+    assert finished.stdout.endswith("of your own False\n")
 
 
 def test_a_cluster_that_is_not_there_is_told_of() -> None:
