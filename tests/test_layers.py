@@ -26,6 +26,7 @@ ORDER = (
     "metrics",
     "statistics",
     "models",
+    "executor_specs",
     "spec",
     "optimizers",
     "noises",

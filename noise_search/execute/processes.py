@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 
 from noise_search.errors import CallerError
 from noise_search.execute.contract import Finished, LostWorkerError, OnEpoch
+from noise_search.execute.waiting import WaitingExecutor
 from noise_search.execute.worker_process import start
 from noise_search.execute.workers import BEAT_SECONDS, Ended, Kit, Logged, News, Ready, Refused, Sizes, Told, log_again
 from noise_search.training import Job
@@ -68,7 +69,7 @@ class _Worker:
         self.process.wait()
 
 
-class ProcessesExecutor:
+class ProcessesExecutor(WaitingExecutor):
     """Starts a worker when there is a job for it, keeps it, and starts another in its place when it is lost.
 
     Args:
@@ -81,32 +82,18 @@ class ProcessesExecutor:
     def __init__(
         self, kit: Kit, sizes: Sizes, environments: Sequence[Mapping[str, str]], *, silent_seconds: float
     ) -> None:
-        self._kit, self._sizes, self._environments = kit, sizes, environments
+        super().__init__(sizes)
+        self._kit, self._environments = kit, environments
         self._silent_seconds = silent_seconds
         self._waiting: deque[tuple[int, Job]] = deque()
         self._workers: dict[int, _Worker] = {}  # by place
         self._news: SimpleQueue[tuple[_Worker, News | None]] = SimpleQueue()
-        self._finished: deque[Finished] = deque()
-        self._stillborn, self._looked = 0, 0.0
-
-    @property
-    def validation_samples(self) -> int:
-        """Samples of one scored set."""
-        return self._sizes.validation_samples
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
-        return self._sizes.steps_per_epoch
+        self._stillborn = 0
 
     @property
     def places(self) -> int:
         """One a worker."""
         return len(self._environments)
-
-    def now(self) -> float:
-        """Seconds by the machine's clock."""
-        return time.monotonic()
 
     def submit(self, ticket: int, job: Job) -> None:
         """Leave a job to be trained; a worker that is free has it at once.
@@ -116,23 +103,6 @@ class ProcessesExecutor:
         """
         self._waiting.append((ticket, job))
         self._hand_out()
-
-    def next(self, on_epoch: OnEpoch) -> Finished:
-        """Wait until one of the submitted jobs has ended, and give it.
-
-        Args:
-            on_epoch: As executors have it.
-
-        Raises:
-            CallerError: Workers cannot be made ready, or end time and again before they are.
-            ValueError: Nothing is submitted.
-        """
-        while not self._finished:
-            if not self._tickets():
-                raise ValueError("nothing is submitted: call submit before next")
-            self._take_in(on_epoch)
-            self._look_after(on_epoch)
-        return self._finished.popleft()
 
     def close(self) -> None:
         """End all workers, whatever they train."""
@@ -197,12 +167,8 @@ class ProcessesExecutor:
             worker.end()
             self._lose(worker, _how_it_ended(worker.process.returncode))
 
-    def _look_after(self, on_epoch: OnEpoch) -> None:
-        """Every second, find workers that are gone or silent, and let the driver look whether to go on."""
-        now = time.monotonic()
-        if now - self._looked < BEAT_SECONDS:
-            return
-        self._looked = now
+    def _look_after(self, now: float, on_epoch: OnEpoch) -> None:  # noqa: ARG002
+        """Find workers that are gone or silent."""
         for worker in list(self._workers.values()):
             silent = now - worker.heard
             if worker.process.poll() is not None:
@@ -210,8 +176,6 @@ class ProcessesExecutor:
             elif worker.order and silent > self._silent_seconds:
                 worker.end()
                 self._lose(worker, f"gave no sign of life for {silent:.0f} s and was killed")
-        for ticket in self._tickets()[:1]:
-            on_epoch(ticket, 0)
 
     def _end_job(self, worker: _Worker, ended: Ended) -> None:
         assert worker.order is not None

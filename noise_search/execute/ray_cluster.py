@@ -18,7 +18,6 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from noise_search.errors import CallerError
 from noise_search.execute.contract import Finished, LostWorkerError, OnEpoch
 from noise_search.execute.ray_connections import connect, first_line, nodes
+from noise_search.execute.waiting import WaitingExecutor
 from noise_search.execute.workers import (
     BEAT_SECONDS,
     Ended,
@@ -153,7 +153,7 @@ class _Task:
         return "a worker of Ray" if self.begun is None else f"worker {self.begun.pid} on node {self.begun.node[:8]}"
 
 
-class RayExecutor:
+class RayExecutor(WaitingExecutor):
     """Submits every job to Ray, which finds room for it.
 
     A cluster that this process is connected to already is used as it is, and left so.
@@ -168,14 +168,14 @@ class RayExecutor:
     """
 
     def __init__(self, kit: Kit, sizes: Sizes, spec: RaySpec) -> None:
-        self._kit, self._sizes, self._spec = kit, sizes, spec
+        super().__init__(sizes)
+        self._kit, self._spec = kit, spec
         self._need = {"CPU": spec.cpus, "GPU": spec.gpus, **spec.resources}
         self._need = {name: amount for name, amount in self._need.items() if amount}
         self._home = _Home(str(Path.cwd()), tuple(sys.path))
         self._is_ours = connect(spec.address)
         self._tasks: dict[int, _Task] = {}
-        self._finished: deque[Finished] = deque()
-        self._looked, self._is_warned = 0.0, False
+        self._is_warned = False
         try:
             _refuse_too_small(self._need)
         except CallerError:
@@ -183,44 +183,13 @@ class RayExecutor:
             raise
 
     @property
-    def validation_samples(self) -> int:
-        """Samples of one scored set."""
-        return self._sizes.validation_samples
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
-        return self._sizes.steps_per_epoch
-
-    @property
     def places(self) -> int:
         """As many as are asked for, or as the cluster has room for just now."""
         return self._spec.places or max(1, _room(self._need))
 
-    def now(self) -> float:
-        """Seconds by the machine's clock."""
-        return time.monotonic()
-
     def submit(self, ticket: int, job: Job) -> None:
         """Leave a job to Ray."""
         self._tasks[ticket] = _Task(ticket, job, self._begin(job))
-
-    def next(self, on_epoch: OnEpoch) -> Finished:
-        """Wait until one of the submitted jobs has ended, and give it.
-
-        Args:
-            on_epoch: As executors have it; of a job that begins again, told that as many are lost as were finished.
-
-        Raises:
-            CallerError: Workers cannot be made ready.
-            ValueError: Nothing is submitted.
-        """
-        while not self._finished:
-            if not self._tasks:
-                raise ValueError("nothing is submitted: call submit before next")
-            self._take_in(on_epoch)
-            self._look_after(on_epoch)
-        return self._finished.popleft()
 
     def close(self) -> None:
         """End all jobs, and a cluster that was started here."""
@@ -270,12 +239,11 @@ class RayExecutor:
         elif isinstance(news, Ended):
             self._finish(news.finished(task.ticket, task.name))
 
-    def _look_after(self, on_epoch: OnEpoch) -> None:
-        """Every second, find workers that are silent, and let the driver look whether to go on."""
-        now = time.monotonic()
-        if now - self._looked < BEAT_SECONDS:
-            return
-        self._looked = now
+    def _tickets(self) -> list[int]:
+        return list(self._tasks)
+
+    def _look_after(self, now: float, on_epoch: OnEpoch) -> None:
+        """Find workers that are silent, and jobs that have no room any more."""
         for task in list(self._tasks.values()):
             # What it said while the driver was elsewhere, waiting for a database say, has not been heard yet.
             unheard, _ = ray.wait([task.stream], timeout=0)
@@ -283,8 +251,6 @@ class RayExecutor:
                 _kill_on(task.begun)
                 self._lose(task, f"gave no sign of life for {now - task.heard:.0f} s and was killed", on_epoch)
         self._warn_of_no_room()
-        for ticket in list(self._tasks)[:1]:
-            on_epoch(ticket, 0)
 
     def _finish(self, finished: Finished) -> None:
         del self._tasks[finished.ticket]
