@@ -330,4 +330,4 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     terminal = sys.stdout.isatty()
-    Console(markup=False, highlight=False, width=None if terminal else _WIDTH).print(table)
+    Console(markup=False, highlight=False, emoji=False, width=None if terminal else _WIDTH).print(table)

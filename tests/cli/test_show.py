@@ -14,6 +14,7 @@ import pytest
 from cli_runs import Run
 from sweep_examples import NAME, TINY, finished_store
 
+from noise_search.cli.show import print_table
 from noise_search.store import locate, open_store
 
 NO_DIFFERENCE = "The shape of the schedule made no difference beyond noise (90 % of shuffles show as much)."
@@ -92,3 +93,8 @@ def test_where_no_trial_beats_a_control_the_command_that_takes_it_is_named(ns: R
     code, _, said = ns(*command[1:])
     assert code == 0
     assert said[0].startswith("control constant_1 by control=constant_1: ")
+
+
+def test_an_address_in_a_table_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([{"found": "cannot reach a cluster by 127.0.0.1:1234: refused"}])
+    assert "127.0.0.1:1234: refused" in capsys.readouterr().out
