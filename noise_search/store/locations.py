@@ -14,6 +14,7 @@ from noise_search.urls import scheme_of, without_password
 
 DEFAULT_STORE = "./noise_search_runs"
 FOLDER_VARIABLE = "NOISE_SEARCH_FOLDER"
+SEARCH_FILE = "search.db"
 RETRY_SECONDS = 300.0
 SEARCH, OPTUNA, MLFLOW = "noise_search", "optuna", "mlflow"  # schemas of a PostgreSQL database
 DRIVER = "postgresql+psycopg"
@@ -55,7 +56,7 @@ class Location:
     @property
     def search_url(self) -> str:
         """Database of noise_search itself: sweeps, members, results."""
-        return self._database("search.db", SEARCH)
+        return self._database(SEARCH_FILE, SEARCH)
 
     @property
     def optuna_url(self) -> str:
@@ -98,7 +99,7 @@ def locate(
 
     Raises:
         CallerError: `store` is empty, the URL of something else, names something that is no folder, or cannot stand in
-            a database URL.
+            a database URL; the folder of the files of a store in PostgreSQL is another store.
 
     >>> locate("/data/runs").folder.name
     'runs'
@@ -108,7 +109,7 @@ def locate(
     if scheme := scheme_of(str(store)):
         server = _server(str(store), scheme)
         files = folder or os.environ.get(FOLDER_VARIABLE) or DEFAULT_STORE
-        return Location(_folder(files, "the folder of the store's files"), server, retry_seconds)
+        return Location(_of_its_own(_folder(files, "the folder of the store's files")), server, retry_seconds)
     if folder is not None:
         raise CallerError(f"folder: expected None for a store in a folder, which keeps its files there, got {folder!r}")
     return Location(_folder(store, "store"))
@@ -127,6 +128,16 @@ def _server(text: str, scheme: str) -> str:
     if not url.database:
         raise CallerError(f"store: expected {ALLOWED}, got an address without a database")
     return url.render_as_string(hide_password=False)
+
+
+def _of_its_own(folder: Path) -> Path:
+    """A folder that no other store keeps its files in: sweeps of one name would overwrite each other's."""
+    if (folder / SEARCH_FILE).exists():
+        raise CallerError(
+            f"the folder of the store's files: expected one of its own, got {folder}, which is a store itself; name "
+            f"another by ${FOLDER_VARIABLE}"
+        )
+    return folder
 
 
 def _folder(text: str | Path, key: str) -> Path:

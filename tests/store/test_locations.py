@@ -76,6 +76,13 @@ def test_files_of_a_database_lie_in_the_folder_that_is_named(tmp_path: Path, mon
     assert locate("postgresql://db/noise").folder == tmp_path / "noise_search_runs"
 
 
+def test_a_folder_that_is_a_store_is_refused_to_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "search.db").touch()
+    monkeypatch.setenv("NOISE_SEARCH_FOLDER", str(tmp_path))
+    with pytest.raises(CallerError, match=r"expected one of its own, got .* name another by \$NOISE_SEARCH_FOLDER"):
+        locate("postgresql://me@db/noise")
+
+
 def test_a_folder_keeps_its_files_itself(tmp_path: Path) -> None:
     with pytest.raises(CallerError, match=r"folder: expected None for a store in a folder.*got 'there'"):
         locate(tmp_path, folder="there")
