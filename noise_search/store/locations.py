@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,10 @@ from noise_search.errors import CallerError
 from noise_search.urls import scheme_of, without_password
 
 DEFAULT_STORE = "./noise_search_runs"
+DEFAULT_FILES = "./noise_search_files"  # of a store in PostgreSQL
 FOLDER_VARIABLE = "NOISE_SEARCH_FOLDER"
 SEARCH_FILE = "search.db"
+OWNER_FILE = "store.json"  # in a folder that keeps the files of a store in PostgreSQL: which
 RETRY_SECONDS = 300.0
 SEARCH, OPTUNA, MLFLOW = "noise_search", "optuna", "mlflow"  # schemas of a PostgreSQL database
 DRIVER = "postgresql+psycopg"
@@ -94,12 +97,13 @@ def locate(
 
     Args:
         store: `~` is expanded; a location is itself.
-        folder: Of the files of a store in PostgreSQL; None takes $NOISE_SEARCH_FOLDER, else the default store's.
+        folder: Of the files of a store in PostgreSQL; None takes $NOISE_SEARCH_FOLDER, else
+            ./noise_search_files.
         retry_seconds: How long work that has begun waits for a server that is lost.
 
     Raises:
         CallerError: `store` is empty, the URL of something else, names something that is no folder, or cannot stand in
-            a database URL; the folder of the files of a store in PostgreSQL is another store.
+            a database URL; a folder that is to be a store keeps the files of one in PostgreSQL, or the other way round.
 
     >>> locate("/data/runs").folder.name
     'runs'
@@ -108,11 +112,11 @@ def locate(
         return store
     if scheme := scheme_of(str(store)):
         server = _server(str(store), scheme)
-        files = folder or os.environ.get(FOLDER_VARIABLE) or DEFAULT_STORE
+        files = folder or os.environ.get(FOLDER_VARIABLE) or DEFAULT_FILES
         return Location(_of_its_own(_folder(files, "the folder of the store's files")), server, retry_seconds)
     if folder is not None:
         raise CallerError(f"folder: expected None for a store in a folder, which keeps its files there, got {folder!r}")
-    return Location(_folder(store, "store"))
+    return Location(_without_owner(_folder(store, "store")))
 
 
 def _server(text: str, scheme: str) -> str:
@@ -130,8 +134,34 @@ def _server(text: str, scheme: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def owner_of(folder: Path) -> dict[str, str] | None:
+    """`store`, the address, and `key` of the store in PostgreSQL whose files a folder keeps; None where it is nobody's.
+
+    Raises:
+        CallerError: Its mark cannot be read.
+    """
+    mark = folder / OWNER_FILE
+    try:
+        owner = json.loads(mark.read_text(encoding="utf-8"))
+        return {key: str(owner[key]) for key in ("store", "key")}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CallerError(f"{mark}: expected the mark of a store, got what cannot be read ({error})") from error
+
+
+def _without_owner(folder: Path) -> Path:
+    """A folder that may be a store: none that keeps the files of one in PostgreSQL."""
+    if (owner := owner_of(folder)) is not None:
+        raise CallerError(
+            f"store: expected a folder of its own, got {folder}, which keeps the files of {owner['store']}; name that "
+            "store, or another folder, with --store or NOISE_SEARCH_STORE"
+        )
+    return folder
+
+
 def _of_its_own(folder: Path) -> Path:
-    """A folder that no other store keeps its files in: sweeps of one name would overwrite each other's."""
+    """A folder that is no store itself: sweeps of one name would overwrite each other's files."""
     if (folder / SEARCH_FILE).exists():
         raise CallerError(
             f"the folder of the store's files: expected one of its own, got {folder}, which is a store itself; name "

@@ -61,7 +61,7 @@ __all__ = ["Store", "Writer", "create_schema", "is_current", "open_store"]
 
 
 def open_store(location: Location, *, create: bool, patient: bool = False) -> Store:
-    """Store at `location`; with `create` one in a folder is made first, or brought up to date.
+    """Store at `location`; with `create` one in a folder is made first, or brought up to date, and a folder taken.
 
     Args:
         location: Of the store.
@@ -76,7 +76,7 @@ def open_store(location: Location, *, create: bool, patient: bool = False) -> St
         create_schema(location)
     store = Store(location)
     try:
-        store.patience.call(store.check) if patient else store.check()
+        (store.patience if patient else Patience(0)).call(lambda: store.check(create=create))
     except (CallerError, StoreLostError):
         store.close()
         raise
@@ -115,9 +115,9 @@ class Store:
             self._optuna.engine.dispose()
         self._engine.dispose()
 
-    def check(self) -> None:
-        """Refuse a store that is missing or of another version, by a `CallerError`."""
-        check_schema(self.location, self._engine)
+    def check(self, *, create: bool = False) -> None:
+        """Refuse a store that is missing or of another version by a `CallerError`; see `open_store`."""
+        check_schema(self.location, self._engine, claim=create)
 
     @patiently
     def find_sweep(self, name: str) -> SweepRecord | None:

@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateSchema
 from noise_search.errors import CallerError
 from noise_search.store.engines import add_limits, add_pragmas, connect_engine, engine_options, explained
 from noise_search.store.locations import MLFLOW, OPTUNA, SEARCH, Location
+from noise_search.store.ownership import key_of, refuse_folder_of_another, take_folder
 from noise_search.store.patience import Patience
 from noise_search.store.tables import SCHEMA, VERSION_TABLE
 from noise_search.store.versions import file_version, revision_of, shared_versions
@@ -79,14 +80,20 @@ def migrate(location: Location) -> None:
         engine.dispose()
 
 
-def check_schema(location: Location, engine: Engine) -> None:
-    """Refuse a store that is missing, or of another version; changes nothing.
+def check_schema(location: Location, engine: Engine, *, claim: bool = False) -> None:
+    """Refuse a store that is missing, of another version, or whose files are to lie among another's.
+
+    Args:
+        location: Of the store.
+        engine: Of its own database.
+        claim: Whether a folder that nobody's files are in becomes that of a store in PostgreSQL; else nothing changes.
 
     Raises:
         CallerError: Says which, and what to do.
     """
     if location.is_shared:
         _check_shared(location, engine)
+        _check_folder(location, engine, claim=claim)
         return
     path = location.folder / "search.db"
     with explained(path):
@@ -127,6 +134,16 @@ def _check_shared(location: Location, engine: Engine) -> None:
             f"store: expected schema {SCHEMA} at {location}, got {found[SEARCH]}; "
             f"bring it up to date with: {migrate_command(location)}"
         )
+
+
+def _check_folder(location: Location, engine: Engine, *, claim: bool) -> None:
+    with explained(location), engine.connect() as connection:
+        key = key_of(connection)
+    if not claim:
+        refuse_folder_of_another(location, key)
+        return
+    with _locked(location.folder):
+        take_folder(location, key)
 
 
 def migrate_command(location: Location) -> str:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # Newest revision under migrations/versions; kept here so that readers need not load Alembic.
-SCHEMA = "0007"
+SCHEMA = "0008"
 VERSION_TABLE = "noise_search_version"
 FINAL_STATES = frozenset({"complete", "stopped", "infeasible", "failed"})
 CHOOSE, MEASURE = "choose", "measure"  # stages of a confirmation
@@ -129,6 +129,14 @@ class Base(DeclarativeBase):
         dict[str, list[float]]: Json(),
         list[dict[str, float]]: Json(),
     }
+
+
+class StoreRow(Base):
+    """The store itself: one row."""
+
+    __tablename__ = "stores"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
 
 
 class SweepRow(Base):

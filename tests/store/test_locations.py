@@ -73,7 +73,7 @@ def test_files_of_a_database_lie_in_the_folder_that_is_named(tmp_path: Path, mon
     assert locate("postgresql://db/noise", folder=str(tmp_path / "b")).folder == tmp_path / "b"
     monkeypatch.delenv("NOISE_SEARCH_FOLDER")
     monkeypatch.chdir(tmp_path)
-    assert locate("postgresql://db/noise").folder == tmp_path / "noise_search_runs"
+    assert locate("postgresql://db/noise").folder == tmp_path / "noise_search_files"
 
 
 def test_a_folder_that_is_a_store_is_refused_to_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,3 +172,12 @@ def test_a_confirmation_that_kept_the_total_of_its_sweep_keeps_the_trials_that_w
 
 def _at(second: int) -> str:
     return f"2026-01-02 03:04:{second:02}.000006"
+
+
+def test_every_store_gets_a_key_of_its_own(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        _store_of(tmp_path / name, "0007")
+        create_schema(locate(tmp_path / name))
+    (one,), (other,) = (rows(tmp_path / name / "search.db", "SELECT key FROM stores") for name in ("a", "b"))
+    assert one != other
