@@ -15,6 +15,10 @@ class LostWorkerError(RuntimeError):
     """Whoever trained a job is gone: its process died or fell silent, or its machine left."""
 
 
+class LostClusterError(RuntimeError):
+    """The cluster that jobs train on is gone: nothing can be submitted any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A job that has come to its end.
@@ -62,6 +66,7 @@ class Executor(Protocol):
 
         Raises:
             ValueError: Nothing is submitted.
+            LostClusterError: Where jobs train there is nobody left.
         """
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from noise_search.errors import CallerError
 from noise_search.execute.contract import Finished, LostWorkerError, OnEpoch
-from noise_search.execute.ray_connections import connect, first_line, nodes
+from noise_search.execute.ray_connections import Head, connect, first_line, nodes
 from noise_search.execute.waiting import WaitingExecutor
 from noise_search.execute.workers import (
     BEAT_SECONDS,
@@ -164,7 +164,7 @@ class RayExecutor(WaitingExecutor):
         spec: The cluster, and what a job takes up of it.
 
     Raises:
-        CallerError: The cluster is not there, or none of its nodes has what a job takes up.
+        CallerError: The cluster is not there or does not let us in, or none of its nodes has what a job takes up.
     """
 
     def __init__(self, kit: Kit, sizes: Sizes, spec: RaySpec) -> None:
@@ -174,6 +174,9 @@ class RayExecutor(WaitingExecutor):
         self._need = {name: amount for name, amount in self._need.items() if amount}
         self._home = _Home(str(Path.cwd()), tuple(sys.path))
         self._is_ours = connect(spec.address)
+        self._head = Head()
+        options = {"num_cpus": spec.cpus, "num_gpus": spec.gpus, "resources": dict(spec.resources)}
+        self._task = ray.remote(_work).options(num_returns="streaming", max_retries=0, **options)
         self._tasks: dict[int, _Task] = {}
         self._is_warned = False
         try:
@@ -185,7 +188,10 @@ class RayExecutor(WaitingExecutor):
     @property
     def places(self) -> int:
         """As many as are asked for, or as the cluster has room for just now."""
-        return self._spec.places or max(1, _room(self._need))
+        if self._spec.places:
+            return self._spec.places
+        self._head.look()
+        return max(1, _room(self._need))
 
     def submit(self, ticket: int, job: Job) -> None:
         """Leave a job to Ray."""
@@ -202,9 +208,7 @@ class RayExecutor(WaitingExecutor):
         self._finished.clear()
 
     def _begin(self, job: Job) -> Any:
-        options = {"num_cpus": self._spec.cpus, "num_gpus": self._spec.gpus, "resources": dict(self._spec.resources)}
-        task = ray.remote(_work).options(num_returns="streaming", max_retries=0, **options)
-        return task.remote(self._kit, self._home, job)
+        return self._task.remote(self._kit, self._home, job)
 
     # --- news from tasks ---
 
@@ -244,6 +248,7 @@ class RayExecutor(WaitingExecutor):
 
     def _look_after(self, now: float, on_epoch: OnEpoch) -> None:
         """Find workers that are silent, and jobs that have no room any more."""
+        self._head.look()
         for task in list(self._tasks.values()):
             # What it said while the driver was elsewhere, waiting for a database say, has not been heard yet.
             unheard, _ = ray.wait([task.stream], timeout=0)
@@ -260,6 +265,7 @@ class RayExecutor(WaitingExecutor):
         """Begin a job again whose worker is gone, or call it lost where that has been so before."""
         text = f"{task.name} {how}"
         _log.warning("%s", text)
+        self._head.look(now=True)  # with it a node of its own is gone, too, for which no job is to blame
         if task.begun_again == self._spec.max_retries:
             self._finish(Finished(task.ticket, None, LostWorkerError(text), task.name))
             return

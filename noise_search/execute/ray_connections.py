@@ -7,15 +7,24 @@ import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
 from noise_search.errors import CallerError
+from noise_search.execute.contract import LostClusterError
 from noise_search.execute.workers import cores
 
-_KNOCK_SECONDS = 10.0
+_log = logging.getLogger(__name__)
+KNOCK_SECONDS = 10.0
+HEAD_SECONDS = 30.0  # Ray itself waits for 60, and then ends the process without a word of ours
+LOOK_SECONDS = 5.0
+_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # which is how Ray says: on this machine alone
 
 
 def nodes_at(address: str) -> list[dict[str, float]]:
@@ -36,21 +45,88 @@ def connect(address: str | None) -> bool:
     """Connect to a cluster, or start one that nobody but this machine reaches; whether anything was left to do."""
     if ray.is_initialized():
         return False
-    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if address is None:
+        _refuse_the_network()
+        _init("local", "null", num_cpus=cores(), include_dashboard=False)
+    else:
+        _init(_found(address), address)
+    return True
+
+
+def _init(address: str, shown: str, **options: object) -> None:
     try:
         with _own_signals():
-            if address is None:
-                _refuse_the_network()
-                ray.init("local", num_cpus=cores(), include_dashboard=False, **quiet)
-            else:
-                _knock(address)
-                ray.init(address, **quiet)
-    except CallerError:
-        raise
+            ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
     except Exception as error:  # of every kind, a bare one among them
-        where = "null" if address is None else address
-        raise CallerError(f"executor.address: cannot reach a cluster by {where}: {first_line(error)}") from error
-    return True
+        raise CallerError(_unreachable(shown, error)) from error
+
+
+def _found(address: str) -> str:
+    """HOST:PORT that Ray makes of an address, where a head lets us in: to find out takes Ray itself minutes."""
+    shown = address
+    try:
+        found: str = canonicalize_bootstrap_address_or_die(address)
+        if found != address:
+            shown = f"{address}, which Ray takes for {found}"
+        knock(found)
+        ensure_token_if_auth_enabled(create_token_if_missing=False)  # without one the next would end the process
+        GcsClient(address=found)
+    except ray.exceptions.AuthenticationError as error:
+        raise CallerError(
+            f"executor.address: expected the token of the cluster at {found}, got another or none; set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as where it was started"
+        ) from error
+    except (OSError, ValueError, ray.exceptions.RpcError) as error:  # nobody there, or no HOST:PORT
+        raise CallerError(_unreachable(shown, error)) from error
+    return found
+
+
+def _unreachable(shown: str, error: Exception) -> str:
+    alone = f"; where it listens to this machine alone, set {_ALONE}=0" if "which Ray takes" in shown else ""
+    return f"executor.address: cannot reach a cluster by {shown}: {first_line(error)}{alone}"
+
+
+class Head:
+    """The head of the cluster that this process is connected to, without which nothing can be submitted.
+
+    Whoever calls Ray without it waits, and is ended by Ray after a minute: so it is looked after before.
+    """
+
+    def __init__(self) -> None:
+        self._address = ray.get_runtime_context().gcs_address
+        self._looked = time.monotonic()
+
+    def look(self, *, now: bool = False) -> None:
+        """See that it answers, every few seconds however often this is called, and wait for it where it does not.
+
+        Args:
+            now: Whether to look even if that was done a moment ago.
+
+        Raises:
+            LostClusterError: It was waited for in vain.
+        """
+        if not now and time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        since, is_told = time.monotonic(), False
+        while (error := self._silence()) is not None:
+            waited = time.monotonic() - since
+            if waited > HEAD_SECONDS:
+                raise LostClusterError(
+                    f"executor: the head of the Ray cluster at {self._address} has not answered for {waited:.0f} s "
+                    f"({error}); once there is a cluster again, the same command goes on"
+                )
+            if not is_told:
+                _log.warning("the head of the Ray cluster at %s does not answer: %s", self._address, error)
+                is_told = True
+            time.sleep(1.0)
+        self._looked = time.monotonic()
+
+    def _silence(self) -> OSError | None:
+        try:
+            knock(self._address)
+        except OSError as error:
+            return error
+        return None
 
 
 def nodes() -> list[dict[str, float]]:
@@ -75,16 +151,15 @@ def _own_signals() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _knock(address: str) -> None:
-    """Find out in seconds that nobody listens there, which takes Ray many minutes.
+def knock(address: str) -> None:
+    """See that somebody listens at HOST:PORT.
 
     Raises:
-        OSError: So it is.
+        OSError: Nobody does.
         ValueError: It is no HOST:PORT.
     """
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _refuse_the_network() -> None:
@@ -93,5 +168,5 @@ def _refuse_the_network() -> None:
     if not ipaddress.ip_address(address).is_loopback:
         raise CallerError(
             f"executor.address: a cluster started here would listen to the network at {address}; set "
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported, or give the address of a cluster of your own"
+            f"{_ALONE}=0 before Ray is imported, or give the address of a cluster of your own"
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from noise_search.data import Dataset
@@ -153,21 +155,33 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
         with open_store(location, create=True, patient=True) as store:
             if spec.tracking.enabled and spec.tracking.uri is None:
                 create_tracking_schema(location.tracking_url)
-            sweep = store.find_sweep(plan.name)
-            if sweep is None:
-                sweep = _create(store, plan)
+            found = store.find_sweep(plan.name)
+            sweep = found or _create(store, plan)
             refuse_another(sweep, plan.identity)
-            with store.take_lease(sweep.id) as writer:
+            files = location.folder / "sweeps" / sweep.name
+            with store.take_lease(sweep.id) as writer, _gone_if_refused(store, writer, files, is_new=found is None):
                 sweep = _resolve(store, writer, sweep, plan, workbench)
-                study = _study(store, writer, sweep, plan)
                 folder = checkpoint_folder(location, sweep)
                 with (
                     observer_of(store, sweep, location, spec.log, writer.generation) as observer,
                     closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor,
                 ):
+                    study = _study(store, writer, sweep, plan)
                     mirror = _open_mirror(store, writer, sweep, spec)
                     with sending(mirror, store, sweep), closing(executor):  # that ends first: who waits trains nothing
                         yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder, observer)
+
+
+@contextmanager
+def _gone_if_refused(store: Store, writer: Writer, files: Path, *, is_new: bool) -> Iterator[None]:
+    """Leave nothing of a new sweep that is refused before it has begun, as where its workers cannot be had."""
+    try:
+        yield
+    except CallerError:
+        if is_new and not store.members(writer.sweep_id) and not store.outbox_keys(writer.sweep_id):
+            writer.remove_sweep()
+            shutil.rmtree(files, ignore_errors=True)
+        raise
 
 
 def checkpoint_folder(location: Location, sweep: SweepRecord) -> str:

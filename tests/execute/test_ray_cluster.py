@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +33,8 @@ from executor_examples import (
 )
 
 from noise_search.errors import CallerError
-from noise_search.execute.contract import Executor, LostWorkerError
+from noise_search.execute import ray_connections
+from noise_search.execute.contract import Executor, LostClusterError, LostWorkerError
 from noise_search.training import Job, make_workbench, run_job
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -190,13 +195,91 @@ def test_no_cluster_is_started_that_would_listen_to_the_network() -> None:
     assert finished.stdout.endswith("of your own False\n")
 
 
-def test_a_cluster_that_is_not_there_is_told_of() -> None:
-    code = """
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # as the cluster of these tests
+OTHERS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "7" * 64}
+TOKENS: dict[str, dict[str, str]] = {"none": {}, "no token": {"RAY_AUTH_MODE": "token"}, "another": OTHERS}
+AT_ADDRESS = """
+import sys
 from executor_examples import workbench
+from noise_search.errors import CallerError
 from noise_search.execute.making import make_executor
 from noise_search.executor_specs import RaySpec
-make_executor(RaySpec(address="127.0.0.1:9"), workbench(), "fused", "looped")
+try:
+    print(make_executor(RaySpec(address=sys.argv[1]), workbench(), "fused", "looped").places)
+except CallerError as error:
+    print(error)
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(TESTS / "execute"), str(TESTS)])}
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert "CallerError: executor.address: cannot reach a cluster by 127.0.0.1:9" in ran.stderr
+
+
+def made_at(address: str, **variables: str) -> tuple[str, str]:
+    """Standard output and error of a process that makes an executor of a cluster."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {"PYTHONPATH": os.pathsep.join([*sys.path, str(TESTS / "execute"), str(TESTS)]), **variables}
+    command = [sys.executable, "-c", AT_ADDRESS, address]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    return ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere"])
+def test_a_cluster_that_is_not_there_is_told_of_in_one_line(address: str) -> None:
+    said, _ = made_at(address, **ALONE)
+    assert said.startswith(f"executor.address: cannot reach a cluster by {address}")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("is_named", [True, False], ids=["named", "auto"])
+def test_a_cluster_on_loopback_is_told_of_where_ray_looks_for_it_elsewhere(is_named: bool, ray_cluster: Any) -> None:
+    address = ray_cluster.address if is_named else "auto"
+    said, _ = made_at(address)
+    assert said.startswith(f"executor.address: cannot reach a cluster by {address}, which Ray takes for ")
+    assert said.endswith("where it listens to this machine alone, set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0\n")
+
+
+@pytest.mark.parametrize("mode", TOKENS.values(), ids=TOKENS)
+def test_a_cluster_that_asks_for_another_token_is_told_of_in_one_line(mode: dict[str, str], ray_cluster: Any) -> None:
+    said, errors = made_at(ray_cluster.address, HOME="/nowhere", **ALONE, **mode)
+    assert said.startswith(f"executor.address: expected the token of the cluster at {ray_cluster.address}, got another")
+    assert "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH," in said
+    assert len(errors.splitlines()) <= 1  # which is Ray's own
+
+
+class Gone(AbstractContextManager["Gone"]):
+    """A head that does not answer while it is gone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self.now = 0.0
+        self.back_at = math.inf
+        context = SimpleNamespace(gcs_address=self.address)
+        monkeypatch.setattr("ray.get_runtime_context", lambda: context)
+        monkeypatch.setattr(ray_connections, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep))
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.now >= self.back_at:
+            self._socket.listen()
+
+
+def test_a_head_that_does_not_answer_is_waited_for_and_then_the_cluster_is_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Gone(monkeypatch) as gone:
+        head = ray_connections.Head()
+        with pytest.raises(LostClusterError, match=rf"at {gone.address} has not answered for 31 s .*; once there"):
+            head.look(now=True)
+    assert caplog.text.count("does not answer") == 1
+
+
+def test_a_head_that_comes_back_in_time_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Gone(monkeypatch) as gone:
+        head = ray_connections.Head()
+        head.look()  # just connected
+        assert gone.now == 0.0
+        gone.now, gone.back_at = 10.0, 25.0
+        head.look()
+        assert gone.now == 25.0

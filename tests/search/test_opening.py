@@ -83,6 +83,28 @@ def test_the_lease_is_given_back_whatever_happens_inside(tmp_path: Path) -> None
         store.take_lease(store.sweep(NAME).id, owner="elsewhere:17:x").release()
 
 
+NOBODY = ("executor=ray", "executor.address=127.0.0.1:9")
+
+
+def test_a_new_sweep_whose_workers_cannot_be_had_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CallerError, match=r"cannot reach a cluster by 127\.0\.0\.1:9"):
+        drive(tmp_path, *NOBODY)
+    with open_store(locate(tmp_path), create=False) as store:
+        assert store.sweeps() == []
+        assert store.optuna_storage().get_all_studies() == []
+    assert list((tmp_path / "sweeps").iterdir()) == []
+    assert drive(tmp_path, "budget.trials=1").state == "complete"
+
+
+def test_a_sweep_that_has_trials_stays_where_its_workers_cannot_be_had(tmp_path: Path) -> None:
+    drive(tmp_path, "budget.trials=1")
+    with pytest.raises(CallerError, match="cannot reach a cluster"):
+        drive(tmp_path, "budget.trials=2", *NOBODY)
+    with open_store(locate(tmp_path), create=False) as store:
+        assert len(store.members(store.sweep(NAME).id)) > 1
+    assert drive(tmp_path, "budget.trials=2").state == "complete"
+
+
 def test_the_threads_of_torch_are_those_asked_for(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     try:

@@ -67,9 +67,7 @@ def test_looking_takes_no_folder(shared: Location) -> None:
 
 def test_the_folder_of_a_database_is_no_store_itself(shared: Location) -> None:
     taken(shared)
-    with pytest.raises(
-        CallerError, match=r"which keeps the files of postgresql.*; name that store, or another"
-    ):
+    with pytest.raises(CallerError, match=r"which keeps the files of postgresql.*; name that store, or another"):
         locate(shared.folder)
 
 
