@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 from compose_file import CHECKOUT, content, services, words
 from postgres_servers import Server
+from real_processes import free_port, kill_sessions
 
 PATIENCE_SECONDS = 400.0
 # Of addresses that say localhost Ray makes the machine's own; this one it leaves alone, where getaddrinfo looks it up.
@@ -40,8 +38,8 @@ class Deployment:
     def __init__(self, folder: Path, server: Server, variables: Mapping[str, str]) -> None:
         self.folder, self._server = folder, server
         self._services = services(variables)
-        self._ports = {"5432": server.port, "5000": _free_port(), "6379": _free_port()}
-        self._own_ports = {name: _free_port() for name in self._services}
+        self._ports = {"5432": server.port, "5000": free_port(), "6379": free_port()}
+        self._own_ports = {name: free_port() for name in self._services}
         self._paths = {name: self._make_paths(name) for name in self._services}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ready: set[str] = set()  # healthy, or done
@@ -59,7 +57,7 @@ class Deployment:
         command = [*words(service.get("entrypoint", [])), *(arguments or words(service["command"]))]
         process = self._popen(name, command, subprocess.PIPE)
         said, _ = process.communicate(timeout=seconds)
-        _kill({process.pid})  # as the container ends, and all that it has started
+        kill_sessions({process.pid})  # as the container ends, and all that it has started
         assert process.returncode == 0, self.log(name)
         return said.decode()
 
@@ -69,7 +67,7 @@ class Deployment:
 
     def end(self) -> None:
         """Kill every process of every service."""
-        _kill(self.sessions)
+        kill_sessions(self.sessions)
         for process in self._running.values():
             process.wait()
 
@@ -169,25 +167,3 @@ class Deployment:
             found[config["target"]] = self.folder / config["source"]
             found[config["target"]].write_text(self._on_loopback(name, content(config["source"])))
         return found
-
-
-def processes_of(sessions: set[int]) -> list[psutil.Process]:
-    """What runs in some sessions."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(ProcessLookupError):
-            if os.getsid(process.pid) in sessions:
-                found.append(process)
-    return found
-
-
-def _kill(sessions: set[int]) -> None:
-    for process in processes_of(sessions):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from real_processes import free_port
 
 START_SECONDS = 120.0
 
@@ -26,7 +27,7 @@ class MlflowServer:
 
     def __init__(self, folder: Path, *arguments: str, **more: str) -> None:
         self.folder, self._arguments, self._more = folder, arguments, more
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -77,9 +78,3 @@ class MlflowServer:
             return error.code == 401
         except OSError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

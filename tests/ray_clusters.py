@@ -1,11 +1,17 @@
-"""One Ray cluster for all tests of a session; it takes seconds to start."""
+"""Ray clusters: one for all tests of a session, as they take seconds to start, and such as can be killed."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from real_processes import kill_sessions
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +27,22 @@ def ray_cluster() -> Iterator[Any]:
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+@contextmanager
+def ray_head(port: int, cpus: int = 2) -> Iterator[int]:
+    """A head that `ray start` has started on loopback; gives the session that all its processes are in."""
+    with tempfile.TemporaryDirectory(prefix="r") as folder:  # its path has to be short, for Ray's sockets
+        ray = str(Path(sys.executable).parent / "ray")
+        here = ["--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={cpus}", f"--temp-dir={folder}"]
+        process = subprocess.Popen(
+            [ray, "start", "--head", "--block", "--include-dashboard=false", *here],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield process.pid
+        finally:
+            kill_sessions({process.pid})
+            process.wait()

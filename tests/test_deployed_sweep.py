@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from compose_file import required
-from compose_processes import Deployment, processes_of
+from compose_processes import Deployment
 from postgres_servers import Server, postgres_server
+from real_processes import processes_of
 from sweep_examples import BUDGET, CONTROLS, NAME, TINY
 
 pytestmark = pytest.mark.slow  # about a minute on two cores

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from noise_search.files import write_whole
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -24,6 +27,7 @@ class Numbers:
 
     Args:
         running: Whether its driver lives.
+        store_lost: Whether the driver waits for its database, or has given that up.
         trials, controls: By state.
         budget: Trials that the sweep is to have.
         queued: Trials and controls that are to train next and are in no job.
@@ -36,6 +40,7 @@ class Numbers:
     """
 
     running: bool
+    store_lost: bool
     trials: Mapping[str, int]
     controls: Mapping[str, int]
     budget: int
@@ -60,6 +65,7 @@ class Numbers:
 # Name -> what it means; the same words whoever writes them, as collectors of many files want it.
 METRICS = {
     "running": "1 while a driver is at work on the sweep, as far as it could say; see heartbeat_timestamp_seconds",
+    "store_lost": "1 while the driver waits for its database, and when it has given that up",
     "heartbeat_timestamp_seconds": "when the driver last wrote these numbers",
     "trials": "trials by state",
     "controls": "controls by state",
@@ -95,6 +101,7 @@ class MetricsFile:
         self._path, self._sweep, self._numbers = path, sweep, numbers
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        self._found: Numbers | None = None
         self._ended: deque[tuple[float, int]] = deque()  # when how many trials had come to their end
         self._has_warned = False
 
@@ -102,6 +109,7 @@ class MetricsFile:
         """Write the numbers as they are now."""
         from prometheus_client import write_to_textfile
 
+        self._found = self._numbers()  # before the file is begun: it may be written for the while that this takes
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_to_textfile(str(self._path), self._registry)
@@ -114,7 +122,8 @@ class MetricsFile:
         """Families of the registry."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        for name, labelled in self._values(self._numbers()).items():
+        assert self._found is not None
+        for name, labelled in self._values(self._found).items():
             label = {"trials": ["state"], "controls": ["state"], "jobs_total": ["state"]}.get(name, [])
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             family = kind(PREFIX + name, METRICS[name], labels=["sweep", *label])
@@ -126,6 +135,7 @@ class MetricsFile:
         """Metric -> value of its own label -> number; metrics of one number have one label, which is empty."""
         single: dict[str, float | None] = {
             "running": found.running,
+            "store_lost": found.store_lost,
             "heartbeat_timestamp_seconds": time.time(),
             "budget_trials": found.budget,
             "queued": found.queued,
@@ -154,3 +164,22 @@ class MetricsFile:
             self._ended.popleft()
         since, before = self._ended[0]
         return (ended - before) / (now - since) if now > since else 0.0
+
+
+def set_numbers(path: Path, **numbers: float) -> None:
+    """Set numbers in a file whose driver has ended; nothing where there is none.
+
+    Args:
+        path: Of the file.
+        numbers: By the names of metrics that have one number.
+
+    Raises:
+        CallerError: It cannot be written.
+        OSError: It cannot be read.
+    """
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8")
+    for name, number in numbers.items():
+        text = re.sub(rf"^({PREFIX}{name}{{.*}}) \S+$", rf"\g<1> {float(number)}", text, flags=re.MULTILINE)
+    write_whole(path, text.encode(), "metrics")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -48,9 +49,13 @@ class Observer:
         self._seconds = 0.0
         self._front = _Front()
         self._mirror_error: str | None = None
+        self._unsent = 0  # when the store could last be asked
+        self._store_is_lost = False
+        self._thread = threading.get_ident()
 
     def __enter__(self) -> Self:
         self._journal.__enter__()
+        self._store.patience.on_loss = self.store_lost
         driver = f"{socket.gethostname()}:{os.getpid()}"
         self._journal.note("lease_taken", driver=driver, generation=self._generation)
         return self
@@ -59,15 +64,20 @@ class Observer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._running = False
+        self._store.patience.on_loss = None
         try:
             if isinstance(error, LeaseLost):
                 self._journal.note("lease_lost", logging.ERROR, reason=str(error), generation=self._generation)
             if isinstance(error, Exception):
                 self._journal.note("sweep_failed", logging.ERROR, reason=f"{type(error).__name__}: {error}")
-            # Who has the lease now writes metrics, and a store that is lost has none.
-            if self._board is not None and not isinstance(error, LeaseLost | StoreLostError):
+            if self._board is None or isinstance(error, LeaseLost):  # who has the lease now writes metrics
+                return
+            self._store_is_lost = isinstance(error, StoreLostError)
+            if self._store_is_lost:
+                self._under_way.clear()
+            else:
                 self._look_at_mirror(at_end=True)
-                self._file.write()
+            self._file.write()
         finally:
             self._journal.__exit__(kind, error, trace)
 
@@ -88,6 +98,14 @@ class Observer:
         """Bring the metrics up to date; about once a second."""
         self._look_at_mirror()
         self._file.write()
+
+    def store_lost(self, is_lost: bool) -> None:
+        """The driver waits for its database, or need not any more; as `Patience.on_loss` has it."""
+        if threading.get_ident() != self._thread:  # the mirror waits, too; the driver will find out by itself
+            return
+        self._store_is_lost = is_lost
+        if is_lost and self._board is not None:
+            self._file.write()
 
     # --- events ---
 
@@ -168,11 +186,14 @@ class Observer:
 
     def _numbers(self) -> Numbers:
         assert self._board is not None
+        if not self._store_is_lost:
+            self._unsent = self._store.unsent_count(self._sweep.id)
         seats, board = list(self._board.seats()), self._board
         ended = not self._under_way
         controls = [one for one in self._board.controls() if one.control == "no_noise" and one.state == "complete"]
         return Numbers(
             running=self._running,
+            store_lost=self._store_is_lost,
             trials=_counts(seats, is_control=False, ended=ended),
             controls=_counts(seats, is_control=True, ended=ended),
             budget=self._sweep.budget_trials,
@@ -182,7 +203,7 @@ class Observer:
             epochs=self._epochs,
             samples=self._samples,
             seconds=self._seconds,
-            unsent=self._store.unsent_count(self._sweep.id),
+            unsent=self._unsent,
             mirror_failing=self._mirror_error is not None,
             front=self._front.trials or None,
             hypervolume=self._front.hypervolume(controls[0]) if controls and self._front.trials else None,

@@ -166,7 +166,7 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
                     observer_of(store, sweep, location, spec.log, writer.generation) as observer,
                     closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor,
                 ):
-                    study = _study(store, writer, sweep, plan)
+                    study = _study(store, writer, sweep, plan, observer)
                     mirror = _open_mirror(store, writer, sweep, spec)
                     with sending(mirror, store, sweep), closing(executor):  # that ends first: who waits trains nothing
                         yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder, observer)
@@ -207,9 +207,10 @@ def unmirrored(store: Store, sweep_id: int) -> list[MemberRecord]:
     return [m for m in store.members(sweep_id) if m.state in FINAL_STATES and member_name(m) not in keys]
 
 
-def _study(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan) -> Study:
+def _study(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, observer: Observer) -> Study:
     spec, storage = plan.spec, store.optuna_storage()
     storage.patience.before_again = writer.renew  # Optuna knows no lease, and its database may have been away for long
+    storage.patience.on_loss = observer.store_lost
     return Study(storage, sweep.name, spec.space, spec.objective, spec.sampler, spec.seed, plan.warm_start)
 
 

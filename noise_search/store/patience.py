@@ -40,12 +40,15 @@ class Patience:
         seconds: For each transaction; 0 never waits. Once it was in vain, nobody waits before the server is back.
 
     `before_again` is called before a transaction is tried again: meanwhile another may have taken what it writes to.
+    `on_loss` is told True whenever a try has failed, and False when one has succeeded; it uses no database.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.before_again: Callable[[], object] | None = None
+        self.on_loss: Callable[[bool], None] | None = None
         self._given_up = False
+        self._is_told = False
 
     def call(self, transact: Callable[[], Returned]) -> Returned:
         """Result of a transaction, tried again while the server is lost.
@@ -60,17 +63,33 @@ class Patience:
                 raise
             if self._given_up:
                 raise self._lost(error) from error
-            _log.warning("database lost, trying again for %.0f s: %s", self.seconds, in_one_line(error))
+            self._tell(error)
             found = self._again(transact)
-            _log.warning("database found again")
+            self._tell(None)
         self._given_up = False
         return found
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Say once that the server is lost, whichever thread finds it so, and once that it is there again."""
+        if self._is_told != (error is not None):
+            self._is_told = error is not None
+            if error is not None:
+                _log.warning("database lost, trying again for %.0f s: %s", self.seconds, in_one_line(error))
+            else:
+                _log.warning("database found again")
+        if self.on_loss is not None:
+            self.on_loss(error is not None)
 
     def _again(self, transact: Callable[[], Returned]) -> Returned:
         from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
         waits = wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-        tries = Retrying(retry=retry_if_exception(is_lost), wait=waits, stop=stop_after_delay(self.seconds))
+        tries = Retrying(
+            retry=retry_if_exception(is_lost),
+            wait=waits,
+            stop=stop_after_delay(self.seconds),
+            before_sleep=lambda state: self._tell(None if state.outcome is None else state.outcome.exception()),
+        )
         try:
             with _repeating():
                 return tries(lambda: self._checked(transact))

@@ -21,11 +21,11 @@ class Renewal:
     Args:
         renew: One transaction.
         lease_seconds: For which each renewal is good.
-        what: How messages name it.
+        what: Name of the thread.
     """
 
     def __init__(self, renew: Callable[[], None], lease_seconds: float, what: str) -> None:
-        self._renew, self._pause, self._what = renew, lease_seconds / 3, what
+        self._renew, self._pause = renew, lease_seconds / 3
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=what, daemon=True)
         self._thread.start()
@@ -50,5 +50,7 @@ class Renewal:
                 return
             except DBAPIError as error:
                 # The disk may be full, the database blocked, the server lost; the lease outlasts some tries.
-                _log.warning("%s: the store cannot be told that it goes on: %s", self._what, in_one_line(error))
+                # Of a server that is lost whoever waits for it warns, once.
+                level = logging.INFO if is_lost(error) else logging.WARNING
+                _log.log(level, "the lease cannot be renewed, trying again: %s", in_one_line(error))
                 pause = min(self._pause, LOST_PAUSE_SECONDS) if is_lost(error) else self._pause

@@ -71,7 +71,7 @@ class Writer:
         self._sessions = sessions
         self._lease_seconds = lease_seconds
         self._released = False
-        self._renewal = Renewal(self._renew, lease_seconds, f"sweep {sweep_id}")
+        self._renewal = Renewal(self._renew, lease_seconds, f"lease of sweep {sweep_id}")
 
     def __enter__(self) -> Self:
         return self
@@ -303,9 +303,7 @@ class Writer:
         except (OperationalError, InterfaceError, StoreLostError) as error:
             if not is_lost(error):
                 raise
-            _log.warning(
-                "sweep %d could not be given back, and is free again in a while: %s", self.sweep_id, in_one_line(error)
-            )
+            _log.warning("the lease could not be given back, and runs out in a while: %s", in_one_line(error))
 
     @patiently
     def _give_back(self) -> None:

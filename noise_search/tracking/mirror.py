@@ -192,7 +192,7 @@ class Mirror:
         self._error = f"{type(error).__name__}: {lines[0]}"
         if self._error not in self._logged:
             self._logged.add(self._error)
-            _log.warning("mirror of sweep %d: %s; trying again", self._sweep_id, self._error)
+            _log.warning("MLflow does not take what the sweep has for it, trying again: %s", self._error)
 
     def _rest(self) -> None:
         """Wait out the back-off; `close` cuts it short once, and its time-out for good."""

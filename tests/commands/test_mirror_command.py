@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow_server import MlflowServer
+from prometheus_client.parser import text_string_to_metric_families
 from sweep_examples import (
     BUDGET,
     CONTROLS,
@@ -155,11 +156,20 @@ def test_a_server_that_is_down_for_a_whole_sweep_costs_a_warning_and_mirror_catc
         _every_command_says_that_it_does_not_answer(mlflow_server, tmp_path)
     finally:
         mlflow_server.start()
+    assert _lag(tmp_path) == (MESSAGES, 1)
     (came,) = noise_search.mirror(store=tmp_path)
     assert (came.mlflow, came.messages, came.unsent) == ("sent", MESSAGES, 0)
+    assert _lag(tmp_path) == (0, 0)
     assert_whole(mlflow_server, tmp_path, "down")
     assert (mirror(NAME, store=tmp_path)[0].mlflow, mirror(NAME, store=tmp_path)[0].messages) == ("sent", 0)
     assert not drive(tmp_path, "tracking.enabled=true", *address).changed
+
+
+def _lag(store: Path) -> tuple[float, float]:
+    """What the metrics file of the sweep says of its mirror."""
+    text = (store / "sweeps" / NAME / "metrics.prom").read_text(encoding="utf-8")
+    found = {one.name: one.value for family in text_string_to_metric_families(text) for one in family.samples}
+    return found["noise_search_mirror_unsent_messages"], found["noise_search_mirror_failing"]
 
 
 def _last_trial(store: Path) -> datetime:

@@ -22,6 +22,8 @@ from executor_examples import ray_workers
 from faulty_runs import ON_PROCESSES, configuration, drive, driving, kill_workers, killed, undisturbed
 from mlflow_server import MlflowServer
 from postgres_servers import Server
+from ray_clusters import ray_head
+from real_processes import free_port, kill_sessions
 from requirements import needs
 from sweep_damage import NONE, count, damage, lost_jobs, members
 from sweep_examples import NAME, Quitter, run
@@ -134,6 +136,27 @@ def test_a_driver_on_ray_ends_and_the_same_command_goes_on(
         assert code == (130 if how == signal.SIGTERM else -signal.SIGKILL)
         assert ("interrupted; continue with: " in driver.said) == (how == signal.SIGTERM)
     with driving(shared, "executor=ray") as driver:
+        driver.end()
+    assert damage(shared, whole) == NONE
+
+
+def test_the_head_of_the_ray_cluster_is_gone_and_the_same_command_goes_on_with_another(
+    shared: Location, whole: Location
+) -> None:
+    port = free_port()
+    on_ray = ("executor=ray", f"executor.address=127.0.0.1:{port}")
+    with ray_head(port) as session, driving(shared, *on_ray) as driver:
+        driver.wait_for_jobs(2)
+        kill_sessions({session})
+        assert driver.process.wait(120) == 1
+        said = (
+            rf"failed: LostClusterError: .* head .* at 127\.0\.0\.1:{port} has not answered for .* same command goes on"
+        )
+        assert re.search(said, driver.said), driver.said
+    stands = (shared.folder / "sweeps" / NAME / "metrics.prom").read_text()
+    for number in ("running", "jobs_under_way"):
+        assert f'noise_search_{number}{{sweep="{NAME}"}} 0.0' in stands
+    with ray_head(port), driving(shared, *on_ray) as driver:
         driver.end()
     assert damage(shared, whole) == NONE
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from noise_search.operations import METRICS, MetricsFile, Numbers
+from noise_search.operations import METRICS, MetricsFile, Numbers, set_numbers
 from noise_search.operations.metrics_file import PREFIX
 
 NUMBERS = Numbers(
     running=True,
+    store_lost=False,
     trials={"complete": 3, "stopped": 2, "infeasible": 0, "failed": 1, "running": 4, "waiting": 5},
     controls={"complete": 2},
     budget=20,
@@ -49,6 +50,7 @@ def test_every_number_is_in_the_file_under_its_name(tmp_path: Path) -> None:
     assert found == states | {
         ("controls", "complete"): 2,
         ("running", ""): 1,
+        ("store_lost", ""): 0,
         ("budget_trials", ""): 20,
         ("queued", ""): 6,
         ("jobs_under_way", ""): 7,
@@ -109,3 +111,16 @@ def test_a_file_that_cannot_be_written_is_one_warning(tmp_path: Path, caplog: py
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith(f"{tmp_path / 'metrics.prom'} cannot be written, the sweep goes on: [Errno ")
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.prom"]
+
+
+def test_numbers_are_set_in_a_file_and_the_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.prom"
+    MetricsFile(path, "one", lambda: NUMBERS).write()
+    before = read(path)
+    set_numbers(path, mirror_unsent_messages=0, mirror_failing=False)
+    assert read(path) == before | {("mirror_unsent_messages", ""): 0, ("mirror_failing", ""): 0}
+
+
+def test_no_file_is_made_to_set_numbers_in(tmp_path: Path) -> None:
+    set_numbers(tmp_path / "metrics.prom", mirror_failing=False)
+    assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from postgres_servers import Server
+from prometheus_client.parser import text_string_to_metric_families
 from simulations import NAME, findings_in, run, told
 
 from noise_search.store import Location, StoreLostError, open_store
@@ -31,6 +32,13 @@ def optuna_knows(place: Path | Location) -> list[tuple[object, ...]]:
         return [(one.number, one.state, one.values, one.params) for one in told(store)]
 
 
+def metrics(place: Location) -> dict[str, float]:
+    """Numbers of the sweep's metrics file; of those by state, the last."""
+    text = (place.folder / "sweeps" / NAME / "metrics.prom").read_text(encoding="utf-8")
+    samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+    return {one.name.removeprefix("noise_search_"): one.value for one in samples}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_server_that_restarts_in_the_middle_of_a_sweep_costs_waiting_and_nothing_else(
@@ -47,6 +55,33 @@ def test_a_server_that_restarts_in_the_middle_of_a_sweep_costs_waiting_and_nothi
     assert len(back) == 2
     assert findings_in(shared) == undisturbed(tmp_path / "folder")
     assert optuna_knows(shared) == optuna_knows(tmp_path / "folder")
+
+
+@pytest.mark.slow
+def test_a_driver_that_waits_for_its_server_says_so_and_that_it_lives(postgres: Server, shared: Location) -> None:
+    def outage(number: int, _job: Job) -> None:
+        if number == 2:
+            before.append(metrics(shared))
+            postgres.stop()
+            watching.start()
+
+    def watch() -> None:
+        end = time.monotonic() + 30.0
+        while time.monotonic() < end and not metrics(shared)["store_lost"]:
+            time.sleep(0.05)
+        during.append(metrics(shared))
+        postgres.start()
+
+    before: list[dict[str, float]] = []
+    during: list[dict[str, float]] = []
+    watching = threading.Thread(target=watch)
+    assert run(shared, before_job=outage).state == "complete"
+    watching.join()
+    (was,), (waited,), ended = before, during, metrics(shared)
+    assert (was["running"], was["store_lost"]) == (1, 0)
+    assert (waited["running"], waited["store_lost"], waited["jobs_under_way"]) == (1, 1, 1)
+    assert was["heartbeat_timestamp_seconds"] < waited["heartbeat_timestamp_seconds"]
+    assert (ended["running"], ended["store_lost"], ended["jobs_under_way"]) == (0, 0, 0)
 
 
 def test_what_no_database_takes_of_an_error_is_replaced(shared: Location) -> None:
@@ -122,6 +157,8 @@ def test_a_server_that_does_not_come_back_ends_the_run_with_what_to_do(
     written = log.stat().st_size
     logging.getLogger("noise_search").warning("of somebody else")
     assert log.stat().st_size == written
+    stands = metrics(shared)
+    assert (stands["running"], stands["jobs_under_way"], stands["store_lost"]) == (0, 0, 1)
     database = str(shared.server).rpartition("/")[2]
     postgres.ask("UPDATE noise_search.sweeps SET lease_expires_at = now()", database)  # as if its process were dead
     assert run(shared).state == "complete"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -281,6 +282,52 @@ def test_before_a_transaction_is_tried_again_it_is_asked_whether_it_may(monkeypa
     with pytest.raises(LeaseLost):
         own.call(transact)
     assert tried == ["transact", "asked", "transact", "asked"]
+
+
+def test_a_loss_is_told_at_every_try_and_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
+    own = Patience(60)
+    told: list[bool] = []
+    own.on_loss = told.append
+    fails = [True, True, True, False, True, False]
+
+    def transact() -> None:
+        if fails.pop(0):
+            raise lost()
+
+    with caplog.at_level(logging.WARNING):
+        own.call(transact)
+        assert told == [True, True, True, False]
+        own.call(transact)
+    warned = [record.getMessage() for record in caplog.records]
+    assert warned == ["database lost, trying again for 60 s: gone", "database found again"] * 2
+
+
+def test_two_threads_that_lose_one_server_warn_of_it_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
+    own = Patience(60)
+    lost_to: set[int] = set()
+
+    def note(is_lost: bool) -> None:
+        if is_lost:
+            lost_to.add(threading.get_ident())
+
+    def transact() -> None:
+        if len(lost_to) < 2:  # until both have found it lost
+            raise lost()
+
+    own.on_loss = note
+    with caplog.at_level(logging.WARNING):
+        threads = [threading.Thread(target=own.call, args=(transact,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [record.getMessage() for record in caplog.records].count("database lost, trying again for 60 s: gone") == 1
 
 
 def test_after_ctrl_c_nobody_waits_again(monkeypatch: pytest.MonkeyPatch) -> None:

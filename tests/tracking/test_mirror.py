@@ -202,7 +202,9 @@ def test_a_failure_is_shown_while_it_lasts_and_logged_once(
         assert _eventually(lambda: mirror.error == "OSError: disk full")
         assert mirror.lag == 1
     assert mirror.error is None
-    assert [record.getMessage() for record in caplog.records] == ["mirror of sweep 1: OSError: disk full; trying again"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "MLflow does not take what the sweep has for it, trying again: OSError: disk full"
+    ]
 
 
 def test_a_sink_that_cannot_be_made_at_first_is_made_later(outbox: SqliteOutbox) -> None:
