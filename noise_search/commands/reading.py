@@ -32,20 +32,30 @@ def status(name: str, *, store: str | Path | None = None) -> dict[str, Any]:
         CallerError: For an unknown name or a missing store.
     """
     with open_store(store_location(store), create=False) as opened:
-        record = opened.sweep(name)
-        ahead = lead(opened, record, front_rows(opened, record.id))
-        more = {
-            "lead": ahead and asdict(ahead),
-            "importance": record.importance,
-            "confirmations": confirmation_progress(opened, record),
-        }
-        return _status(opened, record) | more
+        return status_in(opened, name)
 
 
 def statuses(*, store: str | Path | None = None) -> list[dict[str, Any]]:
     """Status of every sweep in the store, oldest first."""
     with open_store(store_location(store), create=False) as opened:
-        return [_status(opened, record) for record in opened.sweeps()]
+        return statuses_in(opened)
+
+
+def status_in(store: Store, name: str) -> dict[str, Any]:
+    """`status` in a store that is open."""
+    record = store.sweep(name)
+    ahead = lead(store, record, front_rows(store, record.id))
+    more = {
+        "lead": ahead and asdict(ahead),
+        "importance": record.importance,
+        "confirmations": confirmation_progress(store, record),
+    }
+    return _status(store, record) | more
+
+
+def statuses_in(store: Store) -> list[dict[str, Any]]:
+    """`statuses` in a store that is open."""
+    return [_status(store, record) for record in store.sweeps()]
 
 
 def front(name: str, *, store: str | Path | None = None) -> list[FrontRow]:
