@@ -32,6 +32,15 @@ def expected_one_of(where: str, allowed: Iterable[str], got: object) -> str:
     return f"{where}: expected one of {names}, got {got!r}{hint}"
 
 
+def installs(extra: str) -> str:
+    """What installs an optional part: its pinned versions are in a clone of the project.
+
+    >>> installs("ray")
+    "in a clone of the project: scripts/install ray, or pip install -c constraints.txt -e '.[ray]'"
+    """
+    return f"in a clone of the project: scripts/install {extra}, or pip install -c constraints.txt -e '.[{extra}]'"
+
+
 def raise_if_any(mistakes: Sequence[str]) -> None:
     """Raise one `CallerError` holding every mistake; do nothing for an empty list."""
     if mistakes:

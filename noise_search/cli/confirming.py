@@ -72,7 +72,7 @@ def _run(plan: ConfirmPlan, command: str) -> ConfirmOutcome | None:
     """Say what it costs, and do it; None where it was interrupted, and then the command that goes on is said."""
     from noise_search import commands
 
-    _print_plan(plan)
+    print(_plan_text(plan), file=sys.stderr)
     try:
         with terminated_as_interrupted(), progress() as bar:
             return commands.run_confirmation(plan, reporter=bar, on_choice=lambda choice: bar.say(_shows(choice)))
@@ -85,9 +85,9 @@ def _preview(plan: ConfirmPlan, *, is_finished: bool, as_json: bool) -> None:
     if as_json:
         print_json(_plan_json(plan) | {"finished": is_finished})
         return
-    _print_plan(plan)
+    print(_plan_text(plan))
     if is_finished:
-        print("finished:  it has all been done before; the command shows what it found", file=sys.stderr)
+        print("finished:  it has all been done before; the command shows what it found")
 
 
 def _command(options: argparse.Namespace, executor: Sequence[str], given: Mapping[str, int]) -> list[str]:
@@ -104,12 +104,14 @@ def _plan_json(plan: ConfirmPlan) -> dict[str, Any]:
         "settings": plan.settings.stored(),
         "epochs_at_most": dict(plan.epochs),
         "seconds": plan.seconds,
+        "executor": plan.spec.executor.name,
+        "paced_on": plan.paced_on,
         "smallest_gain_in_sd_between_seeds": plan.smallest_gain_in_sd,
         "smallest_gain": plan.smallest_gain,
     }
 
 
-def _print_plan(plan: ConfirmPlan) -> None:
+def _plan_text(plan: ConfirmPlan) -> str:
     """What it costs and what it can show, before anything is written."""
     settings, epochs = plan.settings, plan.epochs
     lines = [
@@ -118,7 +120,7 @@ def _print_plan(plan: ConfirmPlan) -> None:
         f"stage 1:   {settings.seeds} fresh seeds on validation, at most {epochs['choose']:,} epochs",
         f"stage 2:   {settings.measure_seeds} other seeds on test, suite {settings.held_out[0]}, at most "
         f"{epochs['measure']:,} epochs",
-        f"shows:     gains from {plan.smallest_gain_in_sd:.2f} SD between seeds up, in 4 of 5 cases; "
+        f"shows:     a gain of {plan.smallest_gain_in_sd:.2f} SDs between seeds or more, in 4 of 5 cases; "
         f"stage 1 says how many points that is{_FEW if plan.smallest_gain_in_sd > TOO_LARGE_IN_SD else ''}",
     ]
     if plan.lr_check:
@@ -127,23 +129,28 @@ def _print_plan(plan: ConfirmPlan) -> None:
     if plan.smallest_gain is not None:
         lines.append(_shows({"smallest_gain": plan.smallest_gain}))
     if plan.seconds is not None:
-        lines.append(f"time:      about {duration(plan.seconds)} at most, at the pace of the sweep")
-    print("\n".join(lines), file=sys.stderr)
+        lines.append(f"time:      about {duration(plan.seconds)} at most, at the pace of the sweep{_trained_by(plan)}")
+    return "\n".join(lines)
+
+
+def _trained_by(plan: ConfirmPlan) -> str:
+    own = plan.spec.executor.name
+    return "" if own == plan.paced_on else f", which trained with executor={plan.paced_on} and not {own}"
 
 
 def _shows(choice: Mapping[str, Any]) -> str:
     """What stage 2 can show, as far as stage 1 can tell.
 
     >>> _shows({"smallest_gain": 0.0184})
-    'shows:     gains from 1.8 points of robust accuracy up, in 4 of 5 cases, by the spread in stage 1'
+    'shows:     a gain of 1.8 points of robust accuracy or more, in 4 of 5 cases, by the spread in stage 1'
     >>> _shows({"smallest_gain": None})
     'shows:     stage 1 cannot tell how small a gain is found'
     """
     found = choice["smallest_gain"]
     if found is None:
         return "shows:     stage 1 cannot tell how small a gain is found"
-    gains = f"{100 * found:.1f} points of robust accuracy"
-    return f"shows:     gains from {gains} up, in 4 of 5 cases, by the spread in stage 1"
+    gain = f"{100 * found:.1f} points of robust accuracy"
+    return f"shows:     a gain of {gain} or more, in 4 of 5 cases, by the spread in stage 1"
 
 
 def _print(outcome: ConfirmOutcome) -> None:

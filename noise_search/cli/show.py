@@ -243,7 +243,7 @@ def print_statuses(found: Sequence[dict[str, Any]], store: str | None) -> None:
         ]
     )
     for one in found:
-        if one["mlflow_behind"]:
+        if one["mlflow_behind"] and one["state"] != "running":  # while it runs, its own mirror sends
             print(_behind_text(one["name"], one["mlflow_behind"], store))
 
 
@@ -275,7 +275,7 @@ def print_more(found: dict[str, Any], store: str | None) -> None:
         print(f"epochs saved: {found['epochs_saved']}, taken from the no-noise control where noise begins later")
     for one in found["confirmations"]:
         print(_confirmation_text(one))
-    if found["lead"] is not None and not _is_confirmed(found):
+    if found["lead"] is not None and found["state"] != "running" and not _is_confirmed(found):
         _print_lead(found["name"], found["lead"], found["budget"]["seeds"], store)
     if found["importance"] is not None:
         _print_importance(found["importance"])

@@ -14,6 +14,7 @@ from noise_search.config.held_out import held_out_suite
 from noise_search.corruptions.suites import Suite
 from noise_search.data import Dataset
 from noise_search.errors import CallerError, raise_if_any
+from noise_search.execute import refuse_not_installed
 from noise_search.search.arms import ORDERING
 from noise_search.search.choosing import candidates
 from noise_search.search.confirming import ConfirmSettings
@@ -43,6 +44,7 @@ class ConfirmPlan:
         location: Of the store.
         epochs: Of single trainings, at most, by part.
         seconds: That these take at the pace of the sweep; None where it has trained nothing.
+        paced_on: Executor that the sweep trained on, which the confirmation's own may be faster than.
         smallest_gain_in_sd: That stage 2 shows in 4 of 5 cases, in SDs of a difference between seeds.
         smallest_gain: The same in robust accuracy above chance, by the spread that stage 1 found; None before it has.
     """
@@ -56,6 +58,7 @@ class ConfirmPlan:
     location: Location
     epochs: Mapping[str, int]
     seconds: float | None
+    paced_on: str
     smallest_gain_in_sd: float
     smallest_gain: float | None
 
@@ -95,6 +98,7 @@ def plan_confirmation(
     with open_store(store_location(store), create=False, patient=True) as opened:
         sweep = _on_executor(opened.sweep(name), executor)
         spec, dataset = _loaded(opened, sweep)
+        refuse_not_installed(spec.executor)
         fixed = MEASURE_SEEDS_OF_SMALL if len(dataset.train) < SMALL else MEASURE_SEEDS
         held_out = held_out_suite(spec.data.name, dataset.modality)
         settings = ConfirmSettings(
@@ -135,6 +139,7 @@ def _plan(
         location=replace(store.location, retry_seconds=spec.store.retry_seconds),
         epochs=epochs,
         seconds=None if pace is None else pace * sum(epochs.values()),
+        paced_on=str(cast(Mapping[str, object], store.sweep(sweep.name).config["executor"])["name"]),
         smallest_gain_in_sd=smallest_detectable(1 / math.sqrt(seeds), seeds - 1),
         smallest_gain=_smallest_gain(store, sweep, settings),
     )

@@ -8,8 +8,9 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from noise_search.tracking.places import tracking_uri as uri_of
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_BYTES, FEW_FREE_BYTES = 100 * 2**20, 2**30
 DISTRIBUTION = "noise-search"
+NAMED_SWEEPS = 3  # by name where many use what does not work
 
 
 def doctor(
@@ -70,8 +72,8 @@ def _looked(name: str, look: Callable[[], Iterator[Check]]) -> list[Check]:
     """Checks of one kind; what goes wrong while looking is itself a finding."""
     try:
         return list(look())
-    except CallerError as error:
-        return [Check(name, "fail", mistake) for mistake in error.mistakes]
+    except CallerError as error:  # says what is the matter, and then what to do
+        return [Check(name, "fail", *mistake.split("; ", 1)) for mistake in error.mistakes]
     except Exception as error:
         return [Check(name, "fail", f"{type(error).__name__}: {' '.join(str(error).split())}")]
 
@@ -189,20 +191,40 @@ def _tracking(location: Location) -> Iterator[Check]:
 
 def _servers(location: Location, named: str | None) -> Iterator[Check]:
     """Servers that sweeps of the store have their runs on, and one that is named: do they answer and let us in?"""
-    used = [uri_of(config) for config in _configurations(location)]
-    for address in dict.fromkeys(one for one in (named, *used) if one is not None):
-        yield from _looked(f"MLflow server {address}", partial(_server, address))
+    users = _users(location, uri_of, named)
+    for address, sweeps in users.items():
+        for check in _looked(f"MLflow server {address}", partial(_server, address)):
+            yield _used_by(check, sweeps)
 
 
-def _configurations(location: Location) -> list[Mapping[str, Any]]:
-    """Those of a store's sweeps; none of a store that cannot be read, of which another check tells."""
+def _users(
+    location: Location, address_of: Callable[[Mapping[str, Any]], str | None], named: str | None
+) -> dict[str, list[str]]:
+    """Addresses with the names of the sweeps that use them, and one that is named."""
+    found: dict[str, list[str]] = {} if named is None else {named: []}
+    for name, config in _configurations(location).items():
+        if (address := address_of(config)) is not None:
+            found.setdefault(address, []).append(name)
+    return found
+
+
+def _used_by(check: Check, sweeps: Sequence[str]) -> Check:
+    """The check with the sweeps that it matters to, where something is the matter."""
+    if check.state == "ok" or not sweeps:
+        return check
+    rest = f" and {len(sweeps) - NAMED_SWEEPS} more" if len(sweeps) > NAMED_SWEEPS else ""
+    return replace(check, found=f"{check.found} (used by {', '.join(sweeps[:NAMED_SWEEPS])}{rest})")
+
+
+def _configurations(location: Location) -> dict[str, Mapping[str, Any]]:
+    """Those of a store's sweeps, by name; none of a store that cannot be read, of which another check tells."""
     try:
         if not is_current(location):
-            return []
+            return {}
         with open_store(location, create=False) as opened:
-            return [sweep.config for sweep in opened.sweeps()]
+            return {sweep.name: sweep.config for sweep in opened.sweeps()}
     except CallerError:
-        return []
+        return {}
 
 
 def _server(address: str) -> Iterator[Check]:
@@ -215,9 +237,10 @@ def _server(address: str) -> Iterator[Check]:
 
 def _clusters(location: Location, named: str | None) -> Iterator[Check]:
     """Clusters that sweeps of the store have trained at, and one that is named."""
-    used = [config.get("executor", {}).get("address") for config in _configurations(location)]
-    for address in dict.fromkeys(one for one in (named, *used) if one is not None):
-        yield from _looked(f"Ray cluster {address}", partial(ray_cluster, address))
+    users = _users(location, lambda config: config.get("executor", {}).get("address"), named)
+    for address, sweeps in users.items():
+        for check in _looked(f"Ray cluster {address}", partial(ray_cluster, address)):
+            yield _used_by(check, sweeps)
 
 
 def _has_tables(path: Path) -> bool:

@@ -6,8 +6,9 @@ import importlib.metadata
 from collections.abc import Iterator
 
 from noise_search.commands.checks import Check
+from noise_search.errors import installs
 
-INSTALL = "only executor=ray needs it: pip install 'noise-search[ray]'"
+INSTALL = f"only executor=ray needs it; {installs('ray')}"
 
 
 def ray_package() -> Iterator[Check]:

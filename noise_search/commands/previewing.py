@@ -12,6 +12,7 @@ from typing import Any
 from noise_search.commands.places import sweep_location
 from noise_search.config import build, compose
 from noise_search.data import forget_loaded
+from noise_search.execute import refuse_not_installed
 from noise_search.search.opening import Earlier, Plan, earlier, make_plan, modes_of, widest_job
 from noise_search.search.space import searched
 from noise_search.search.stopping import COMPLETE_AT_LEAST, rung_epochs
@@ -87,6 +88,7 @@ def preview(
 def preview_of(config: Mapping[str, Any], *, store: str | Path | None = None) -> Preview:
     """Say what a sweep of a composed configuration would do; see `preview`."""
     spec = build(config)
+    refuse_not_installed(spec.executor)
     plan = make_plan(spec, load_dataset(spec.data))
     found = earlier(plan, sweep_location(spec.store, store))
     rungs, slots = rung_epochs(spec.stopping, spec.train.epochs), spec.budget.seeds

@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import fsspec
 
-from noise_search.errors import expected_one_of
+from noise_search.errors import expected_one_of, installs
 from noise_search.spec import StoreSpec, TrackingSpec
 
 _SERVERS = ("http", "https")
@@ -58,7 +58,7 @@ def _protocol_mistakes(where: str, protocol: str) -> list[str]:
     except ValueError:
         return [expected_one_of(where, fsspec.available_protocols(), protocol)]
     except ImportError as error:
-        extra = "; pip install -c constraints.txt 'noise-search[s3]'" if protocol in _S3 else f" ({error})"
+        extra = f"; {installs('s3')}" if protocol in _S3 else f" ({error})"
         return [f"{where}: expected a library that reads {protocol}://, got none{extra}"]
     return []
 

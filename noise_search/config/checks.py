@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from noise_search.config.addresses import checkpoint_mistakes, tracking_mistakes
+from noise_search.config.executors import EXECUTORS, cluster_mistakes, keys_of_others
 from noise_search.config.spaces import parse_space
 from noise_search.corruptions.suites import ANY_DATA, TUNE_KINDS, is_held_out, suite_from_mapping
 from noise_search.data import DATASETS, load
 from noise_search.errors import CallerError, expected_one_of, raise_if_any
-from noise_search.executor_specs import ExecutorSpec, InlineSpec, ProcessesSpec, RaySpec
+from noise_search.executor_specs import ExecutorSpec, InlineSpec, RaySpec
 from noise_search.models import MODELS, argument_mistakes
 from noise_search.optimizers import OPTIMIZERS
 from noise_search.spec import (
@@ -55,7 +56,6 @@ _NODES: dict[str, type[Any]] = {
     "tracking": TrackingSpec,
     "store": StoreSpec,
 }
-_EXECUTORS: dict[str, type[Any]] = {"inline": InlineSpec, "processes": ProcessesSpec, "ray": RaySpec}
 _OTHERS = (
     "name",
     "seed",
@@ -338,35 +338,17 @@ def _executor(node: object) -> ExecutorSpec:
     """Of each kind its own keys; a mere name stands for all that is usual."""
     keys = node if isinstance(node, Mapping) else {"name": node}
     name = keys.get("name")
-    if not isinstance(name, str) or name not in _EXECUTORS:
-        raise CallerError(expected_one_of("executor.name", _EXECUTORS, name))
-    spec: ExecutorSpec = _typed(_EXECUTORS[name], keys, "executor")
+    if not isinstance(name, str) or name not in EXECUTORS:
+        raise CallerError(expected_one_of("executor.name", EXECUTORS, name))
+    others = keys_of_others(name, keys)
+    mistakes = list(others.values())
+    own = {key: value for key, value in keys.items() if key not in others}
+    spec: ExecutorSpec | None = _collect(mistakes, partial(_typed, EXECUTORS[name], own, "executor"))
+    raise_if_any(mistakes)
+    assert spec is not None
     if isinstance(spec, RaySpec):
-        raise_if_any([*_address_mistakes(spec), *_resource_mistakes(spec)])
+        raise_if_any(cluster_mistakes(spec))
     return spec
-
-
-def _address_mistakes(spec: RaySpec) -> list[str]:
-    if spec.address is None or "://" not in spec.address:
-        return []
-    return [
-        f"executor.address: expected auto or HOST:PORT of a cluster that this machine is a node of, got "
-        f"{spec.address!r}; run the sweep on one of its nodes"
-    ]
-
-
-def _resource_mistakes(spec: RaySpec) -> list[str]:
-    amounts = {"executor.cpus": spec.cpus, "executor.gpus": spec.gpus}
-    amounts |= {f"executor.resources.{name}": amount for name, amount in spec.resources.items()}
-    return [
-        f"executor.resources.{name}: expected no {name}, which has a key of its own: executor.{name.lower()}s"
-        for name in spec.resources
-        if name in ("CPU", "GPU")
-    ] + [
-        f"{key}: expected a part of 1, or a whole number, which is all that Ray gives, got {amount!r}"
-        for key, amount in amounts.items()
-        if amount > 1 and not amount.is_integer()
-    ]
 
 
 def _not_finite(node: object, path: str) -> Iterator[tuple[str, float]]:

@@ -22,6 +22,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from noise_search.config.executors import keys_of_others
 from noise_search.corruptions.suites import HELD_OUT
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.schedules import bare_on_read
@@ -183,7 +184,7 @@ def _in_one_line(error: Exception, override: str = "configuration") -> str:
         return expected_one_of(group, offered, choice) + (_NO_SUITE if group == "suite" else "")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
-        return _unknown_key(str(cause.full_key), [str(key) for key in cause.parent_node])
+        return _unknown_key(str(cause.full_key), cause.parent_node)
     if isinstance(cause, MissingMandatoryValue):
         return f"{cause.full_key}: expected a value, got none"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
@@ -191,11 +192,13 @@ def _in_one_line(error: Exception, override: str = "configuration") -> str:
     return f"{override}: {'; '.join(kept)}"
 
 
-def _unknown_key(path: str, allowed: Sequence[str]) -> str:
+def _unknown_key(path: str, node: DictConfig) -> str:
     if path.startswith(_FREE_NODES):
         return f"{path}: no such key; to add it, write +{path}=..."
     where, _, key = path.rpartition(".")
-    return expected_one_of(where or "configuration", [name for name in allowed if name != "hydra"], key)
+    if where == "executor" and key in (others := keys_of_others(str(node["name"]), [key])):
+        return others[key]
+    return expected_one_of(where or "configuration", [str(name) for name in node if name != "hydra"], key)
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 from dataclasses import replace
 
 import torch
 
-from noise_search.errors import CallerError
+from noise_search.errors import CallerError, installs
 from noise_search.execute.contract import Executor
 from noise_search.execute.inline import InlineExecutor
 from noise_search.execute.processes import ProcessesExecutor
@@ -26,8 +27,8 @@ def make_executor(spec: ExecutorSpec, workbench: Workbench, mode: Resolved, scor
         mode, score_mode: How cohorts train and are scored.
 
     Raises:
-        CallerError: The model or the data cannot be had in a worker; or Ray is not installed, its cluster is not
-            there, or has not what a job takes up, which has to be GPUs just where trials train on them.
+        CallerError: The model or the data cannot be had in a worker; or Ray's cluster is not there, or has not what a
+            job takes up, which has to be GPUs just where trials train on them.
     """
     if isinstance(spec, InlineSpec):
         return InlineExecutor(workbench, mode, score_mode)
@@ -40,13 +41,15 @@ def make_executor(spec: ExecutorSpec, workbench: Workbench, mode: Resolved, scor
     kit = make_kit(workbench, setup, setup.train.threads or max(1, int(spec.cpus)))
     _refuse_other_devices(spec, workbench)
     _set_up_ray(spec)
-    try:
-        from noise_search.execute.ray_cluster import RayExecutor
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "ray":
-            raise
-        raise CallerError("executor.name: ray is not installed; pip install 'noise-search[ray]'") from error
+    from noise_search.execute.ray_cluster import RayExecutor
+
     return RayExecutor(kit, sizes, spec)
+
+
+def refuse_not_installed(spec: ExecutorSpec) -> None:
+    """Refuse an executor whose library is not there, before anything is done for it."""
+    if isinstance(spec, RaySpec) and importlib.util.find_spec("ray") is None:
+        raise CallerError(f"executor.name: ray is not installed; {installs('ray')}")
 
 
 def environments(spec: ProcessesSpec, workbench: Workbench) -> list[dict[str, str]]:

@@ -81,7 +81,7 @@ METRICS = {
     "mirror_unsent_messages": "messages that MLflow has yet to get",
     "mirror_failing": "1 while MLflow does not take them",
     "front_trials": "trials on the front",
-    "front_hypervolume": "area of clean and robust accuracy that the front beats, over a point below the control",
+    "front_hypervolume": "area of clean by robust accuracy that the front dominates over no noise",
     "best_score": "score of the best complete trial",
 }
 

@@ -12,7 +12,7 @@ from typing import cast
 
 from noise_search.data import Dataset
 from noise_search.errors import CallerError
-from noise_search.execute import Executor, make_executor
+from noise_search.execute import Executor, make_executor, refuse_not_installed
 from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
 from noise_search.search.mirroring import member_name, opened_entry
@@ -149,6 +149,7 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
         CallerError: The store cannot be used, the name is another search's, or somebody else drives the sweep.
     """
     spec = plan.spec
+    refuse_not_installed(spec.executor)
     with cpu_threads(spec.train.threads):
         workbench = provisional_workbench(plan.spec, dataset=plan.dataset)
         refuse_unfusable(workbench, spec.train.mode, spec.train.score_mode)
@@ -228,6 +229,9 @@ def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workb
     """Settle the modes once for all, and note the budget that this run goes for, and where what it makes is."""
     spec = plan.spec
     if _is_moved(spec, sweep):
+        if store.outbox_keys(sweep.id):
+            to, before = (uri or "the store's own database" for uri in (spec.tracking.uri, tracking_uri(sweep.config)))
+            _log.warning("runs of %s: from now on in %s, which gets all of them; were in %s", sweep.name, to, before)
         writer.send_again()
     writer.update_sweep(
         state="running",

@@ -10,7 +10,7 @@ from noise_search.folders import Folder
 from noise_search.search.asking import delete_study
 from noise_search.search.opening import checkpoint_folder
 from noise_search.store import Location, Store, SweepRecord
-from noise_search.tracking.clients import look_at
+from noise_search.tracking.clients import TrackingServerError, look_at
 from noise_search.tracking.places import place_of
 from noise_search.tracking.runs import delete_sweep_runs
 
@@ -41,7 +41,7 @@ def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: P
     with store.take_lease(sweep.id) as writer:
         is_mirrored = place.is_there and store.outbox_keys(sweep.id)  # a server is asked only of what it may have
         if is_mirrored and place.is_server and not keep_runs:
-            look_at(place.url)  # while the sweep is still one that can be continued
+            _look_at_server(place.url)  # while the sweep is still one that can be continued
         writer.mark_removed()
         runs = delete_sweep_runs(place, sweep.name) if is_mirrored and not keep_runs else 0
         Folder(checkpoint_folder(location, sweep)).remove()
@@ -50,3 +50,10 @@ def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: P
         delete_study(store.optuna_storage(), sweep.name)
         writer.remove_sweep()
     return runs
+
+
+def _look_at_server(url: str) -> None:
+    try:
+        look_at(url)
+    except TrackingServerError as error:
+        raise TrackingServerError(f"{error}; nothing was removed: --keep-runs spares the runs there") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,12 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from noise_search.errors import CallerError
+from noise_search.errors import CallerError, installs
 from noise_search.store.locations import Location
 from noise_search.store.patience import is_lost, is_refused
 
 _NO_PRIVILEGE = "42501"
+_NO_DATABASE = re.compile(r'database ".*" does not exist')
 BUSY_SECONDS = 30.0
 # A server that is gone without a word, with its machine or the network, is noticed after a minute and not in hours.
 _SERVER: dict[str, object] = {
@@ -63,7 +65,7 @@ def engine_options(url: str) -> dict[str, Any]:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        raise CallerError(f"store: PostgreSQL needs psycopg ({error}): pip install 'noise-search[postgres]'") from error
+        raise CallerError(f"store: PostgreSQL needs psycopg ({error}); {installs('postgres')}") from error
     # A driver, its mirror and its lease use three connections at a time.
     return {"connect_args": _SERVER, "pool_pre_ping": True, "pool_size": 3, "max_overflow": 7}
 
@@ -116,6 +118,8 @@ def _meaning_of_server(error: DBAPIError) -> str | None:
     state = getattr(error.orig, "sqlstate", None)
     if state == _NO_PRIVILEGE:
         return "a database in which this user may do that (docs/store.md says what to grant)"
+    if _NO_DATABASE.search(str(error.orig)):
+        return "a PostgreSQL database that is there (make it with createdb, as docs/store.md shows, or mend its name)"
     if is_refused(error):
         return "a PostgreSQL database that lets this user in (mend its address, or give the password by PGPASSWORD)"
     if is_lost(error):

@@ -144,7 +144,7 @@ def owner_of(folder: Path) -> dict[str, str] | None:
     try:
         owner = json.loads(mark.read_text(encoding="utf-8"))
         return {key: str(owner[key]) for key in ("store", "key")}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CallerError(f"{mark}: expected the mark of a store, got what cannot be read ({error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -59,6 +60,8 @@ def connect(tracking_url: str) -> MlflowClient:
             os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
+    # What it logs, with tracebacks, it raises, too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # The registry is named too, or MLflow resolves it from the working folder.
     return MlflowClient(tracking_url, registry_uri=tracking_url)
 

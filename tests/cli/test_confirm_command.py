@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from cli_runs import Refused, Run
-from sweep_examples import NAME, contents, finished_store
+from sweep_examples import NAME, TINY, contents, finished_store
 
 from noise_search.execute.processes import ProcessesExecutor
 from noise_search.training import Job
@@ -26,12 +27,32 @@ def store(tmp_path: Path) -> Path:
 def test_a_preview_says_what_it_costs_and_shows_and_writes_nothing(ns: Run, store: Path) -> None:
     before = contents(store)
     code, out, said = ns("confirm", NAME, "--store", str(store), "--preview", *FEW)
-    assert (code, out) == (0, "")
-    assert [line.partition(":")[0] for line in said] == ["constants", "stage 1", "lr check", "stage 2", "shows", "time"]
-    assert "2 other seeds on test, suite digits_held_out, at most 32 epochs" in said[3]  # 8 arms
+    assert (code, said) == (0, [])
+    parts = dict(line.split(":", 1) for line in out.splitlines())
+    assert list(parts) == ["constants", "stage 1", "lr check", "stage 2", "shows", "time"]
+    assert "2 other seeds on test, suite digits_held_out, at most 32 epochs" in parts["stage 2"]  # 8 arms
+    assert parts["time"].endswith(" at the pace of the sweep")
     code, out, _ = ns("confirm", NAME, "--store", str(store), "--preview", "--json", *FEW)
-    assert json.loads(out)["epochs_at_most"] == {"constants": 6, "choose": 12, "learning_rates": 20, "measure": 32}
+    found = json.loads(out)
+    assert found["epochs_at_most"] == {"constants": 6, "choose": 12, "learning_rates": 20, "measure": 32}
+    assert (found["executor"], found["paced_on"]) == ("inline", "inline")
     assert contents(store) == before
+
+
+def test_a_preview_says_where_its_pace_is_from_when_it_would_train_elsewhere(ns: Run, store: Path) -> None:
+    code, out, _ = ns("confirm", NAME, "--store", str(store), "--preview", *FEW, "executor=processes")
+    assert code == 0
+    assert "at the pace of the sweep, which trained with executor=inline and not processes" in out
+
+
+@pytest.mark.parametrize("command", [("confirm", NAME, "--preview"), ("sweep", "--preview"), ("sweep",)])
+def test_an_executor_that_is_not_installed_is_named_with_what_installs_it(
+    command: tuple[str, ...], refused: Refused, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    own = (*TINY, "budget.trials=9")  # of which there are 6
+    (said,) = refused(*command, "--store", str(store), "executor=ray", *(own if command[0] == "sweep" else FEW))
+    assert said.startswith("executor.name: ray is not installed; in a clone of the project: scripts/install ray, or ")
 
 
 def test_without_the_check_of_learning_rates_it_costs_and_says_nothing(ns: Run, store: Path) -> None:
@@ -46,7 +67,7 @@ def test_it_prints_every_arm_with_intervals_and_as_json_the_same(ns: Run, store:
     code, out, said = ns("confirm", NAME, "--store", str(store), *FEW)
     assert code == 0
     (gain,) = [line for line in said if line.endswith("by the spread in stage 1")]
-    assert gain in ns("confirm", NAME, "--store", str(store), "--preview", *FEW)[2]
+    assert gain in ns("confirm", NAME, "--store", str(store), "--preview", *FEW)[1].splitlines()
     assert "lr check:   no noise, lr x" in out
     for words in ("winner (trial ", "no noise", "best constant (constant ", "best random (random 1)", "unseen"):
         assert words in out
@@ -65,7 +86,7 @@ def test_one_that_is_finished_is_shown_at_once_without_its_cost_and_nothing_is_w
     code, out, said = ns(*few)
     assert (code, said) == (0, [])
     assert out == f"sweep {NAME}: confirmed before, nothing to do\n{first}"
-    assert ns(*few, "--preview")[2][-1].startswith("finished: ")
+    assert ns(*few, "--preview")[1].splitlines()[-1].startswith("finished: ")
     assert json.loads(ns(*few, "--preview", "--json")[1])["finished"]
     assert contents(store) == before
 
@@ -115,7 +136,7 @@ def test_it_trains_on_the_executor_that_it_is_told(ns: Run, store: Path, monkeyp
     [
         ("train.epochs=3", "confirm: expected executor=... or executor.KEY=..., got train.epochs=..."),
         ("executor=slurm", "executor: expected one of ['inline', 'processes', 'ray'], got 'slurm'"),
-        ("executor.processes=2", "executor: expected one of ['name'], got 'processes'"),
+        ("executor.processes=2", "executor.processes: expected executor=processes with it, got executor=inline"),
         ("--epochs=3", "noise-search: unrecognized arguments: --epochs=3; noise-search --help shows how"),
     ],
 )

@@ -51,6 +51,22 @@ def test_shares_of_importance_are_shown_of_what_is_beyond_chance_alone(
     assert out.splitlines()[-2:] == [f"importance for the score: {said}", NO_DIFFERENCE]
 
 
+def test_of_a_sweep_that_runs_nothing_is_said_that_it_will_see_to_itself(ns: Run, copied: Path) -> None:
+    with closing(sqlite3.connect(copied / "search.db")) as database, database:
+        columns = "sweep_id, position, key, kind, payload"
+        database.execute(f"INSERT INTO outbox ({columns}) SELECT id, 1, 'sweep', 'sweep', '{{}}' FROM sweeps")
+    with open_store(locate(copied), create=False) as store:
+        sweep = store.sweep(NAME)
+        with store.take_lease(sweep.id) as writer:
+            writer.update_sweep(state="running")
+            _, running, _ = ns("status", NAME, "--store", str(copied))
+            writer.update_sweep(state="complete")
+    _, ended, _ = ns("status", NAME, "--store", str(copied))
+    for words in (f"MLflow lacks 1 message of {NAME}", f"noise-search confirm {NAME}"):
+        assert words not in running
+        assert words in ended
+
+
 @pytest.mark.usefixtures("on_path")
 @pytest.mark.parametrize(
     ("score", "said"),

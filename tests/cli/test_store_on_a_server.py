@@ -219,10 +219,14 @@ def test_other_addresses_are_refused_with_what_is_allowed(ns: Run, scheme: str) 
 
 
 def test_a_log_line_with_an_address_loses_its_password(ns: Run) -> None:
-    ns("list", "noises")
-    (handler,) = [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
-    record = logging.LogRecord("x", logging.INFO, __file__, 1, "at postgresql://me:secret@host/db", None, None)
-    assert handler.format(record) == "INFO:x:at postgresql://me@host/db"
+    record = logging.LogRecord("x", logging.WARNING, __file__, 1, "at postgresql://me:secret@host/db", None, None)
+    for options, line in (
+        ((), "warning: at postgresql://me@host/db"),
+        (("-v",), "WARNING:x:at postgresql://me@host/db"),
+    ):
+        ns("list", "noises", *options)
+        (handler,) = [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
+        assert handler.format(record) == line
 
 
 @pytest.mark.parametrize("override", ["store.url={}", "++store.url={}", "+store.url={}", "store={{url: '{}'}}"])

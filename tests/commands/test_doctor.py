@@ -65,7 +65,8 @@ def test_a_store_of_a_newer_version_fails_with_what_to_do(tmp_path: Path) -> Non
         connection.execute("UPDATE noise_search_version SET version_num = '9999'")
     check = checks(tmp_path / "store")["store"]
     assert check.state == "fail"
-    assert "upgrade noise-search" in check.found
+    assert check.found.endswith("(schema 9999)")
+    assert check.advice.startswith("upgrade noise-search, or name another store")
 
 
 @pytest.mark.parametrize(("file", "check"), [("search.db", "store"), ("mlflow.db", "MLflow database")])

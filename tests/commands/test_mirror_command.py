@@ -182,12 +182,13 @@ def _every_command_says_that_it_does_not_answer(server: MlflowServer, store: Pat
     why = f"tracking server {server.url} does not answer"
     with pytest.raises(TrackingServerError, match=why), ui(NAME, store=store):
         pass
-    with pytest.raises(TrackingServerError, match=why):
+    with pytest.raises(TrackingServerError, match=f"{why}; nothing was removed: --keep-runs spares the runs there"):
         rm(NAME, store=store)
     assert findings(store) == findings(finished_store())  # the sweep is still there, whole
     (check,) = (check for check in doctor(store=store) if check.name.startswith("MLflow server"))
     assert (check.name, check.state) == (f"MLflow server {server.url}", "fail")
     assert why in check.found
+    assert check.found.endswith(f"(used by {NAME})")
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +220,15 @@ def test_a_sweep_that_names_another_server_sends_it_every_run_and_trains_nothing
                 before[name].info.end_time,
             )
     assert record(store).config["tracking"] == {"enabled": True, "experiment": "noise_search", "uri": mlflow_server.url}
+
+
+def test_runs_that_go_back_to_the_store_because_no_server_is_named_are_told_of(
+    mlflow_server: MlflowServer, moved: tuple[Path, SweepOutcome], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(moved[0], tmp_path, dirs_exist_ok=True)
+    assert drive(tmp_path, "tracking.enabled=true").changed
+    to = f"runs of {NAME}: from now on in the store's own database, which gets all of them; were in {mlflow_server.url}"
+    assert to in caplog.text
 
 
 def test_the_ui_of_a_sweep_on_a_server_is_the_servers_own(

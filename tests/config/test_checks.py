@@ -296,7 +296,14 @@ BAD: dict[str, tuple[Config, list[str]]] = {
     ),
     "a key of another executor": (
         {"executor": {"name": "processes", "gpus": 1}},
-        ["executor: expected one of ['name', 'processes', 'silent_seconds'], got 'gpus'"],
+        ["executor.gpus: expected executor=ray with it, got executor=processes"],
+    ),
+    "a key of two other executors, and one of none": (
+        {"executor": {"name": "inline", "silent_seconds": 9, "adress": "auto"}},
+        [
+            "executor.silent_seconds: expected executor=processes or executor=ray with it, got executor=inline",
+            "executor: expected one of ['name'], got 'adress'",
+        ],
     ),
     "a cluster from outside": (
         {"executor": {"name": "ray", "address": "ray://head:10001"}},
