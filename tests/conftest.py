@@ -17,7 +17,7 @@ from mlflow_server import MlflowServer
 from requirements import needs
 from s3_server import S3Server
 
-pytest_plugins = ("cli_runs", "ray_clusters", "store_places")  # fixtures of the command line, Ray, and stores
+pytest_plugins = ("cli_runs", "ray_clusters", "script_modules", "store_places")  # fixtures of what they are named for
 
 # Machines are shared, so an example may be slow; the same examples every time, and none kept on disk.
 settings.register_profile("repository", deadline=None, derandomize=True, database=None)

@@ -1,46 +1,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from copy import deepcopy
-from functools import cache, reduce
 from typing import Any
 
 import pytest
 import torch
+from config_examples import Config, changed, shipped, sound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noise_search.config import build, check, compose
+from noise_search.config import build, check
 from noise_search.corruptions.suites import suite_digest
 from noise_search.errors import CallerError
-from noise_search.executor_specs import ExecutorSpec, InlineSpec, ProcessesSpec, RaySpec
+from noise_search.executor_specs import InlineSpec
 from noise_search.models import CnnParameters, MlpParameters
 from noise_search.noises import NOISES
 from noise_search.optimizers import OPTIMIZERS, make_optimizer
 from noise_search.schedules import SCHEDULES
 from noise_search.spec import DataSpec, ObjectiveSpec, OptimizerSpec, Range, SweepSpec, TrainSpec
 
-Config = dict[str, Any]
 WEIGHTS = sorted([*NOISES["weights"], "none"])
-
-
-@cache
-def shipped(*overrides: str) -> Config:
-    return compose(overrides)
-
-
-def sound(*overrides: str) -> Config:
-    return deepcopy(shipped(*overrides))
-
-
-def changed(changes: Mapping[str, Any], *overrides: str) -> Config:
-    """The shipped configuration with dotted keys set."""
-    config = sound(*overrides)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        reduce(lambda node, key: node[key], parents, config)[last] = value
-    return config
 
 
 # --- sound configurations
@@ -283,43 +262,6 @@ BAD: dict[str, tuple[Config, list[str]]] = {
         {"stopping.name": "asha"},
         ["stopping.name: expected 'none', 'halving' or 'pareto_halving', got 'asha'"],
     ),
-    "an unknown executor": (
-        {"executor.name": "rays"},
-        ["executor.name: expected one of ['inline', 'processes', 'ray'], got 'rays'; did you mean 'ray'?"],
-    ),
-    "no processes": (
-        {"executor": {"name": "processes", "processes": 0, "silent_seconds": 1}},
-        [
-            "executor.processes: expected greater than or equal to 1, got 0",
-            "executor.silent_seconds: expected greater than or equal to 5, got 1",
-        ],
-    ),
-    "a key of another executor": (
-        {"executor": {"name": "processes", "gpus": 1}},
-        ["executor.gpus: expected executor=ray with it, got executor=processes"],
-    ),
-    "a key of two other executors, and one of none": (
-        {"executor": {"name": "inline", "silent_seconds": 9, "adress": "auto"}},
-        [
-            "executor.silent_seconds: expected executor=processes or executor=ray with it, got executor=inline",
-            "executor: expected one of ['name'], got 'adress'",
-        ],
-    ),
-    "a cluster from outside": (
-        {"executor": {"name": "ray", "address": "ray://head:10001"}},
-        [
-            "executor.address: expected auto or HOST:PORT of a cluster that this machine is a node of, got "
-            "'ray://head:10001'; run the sweep on one of its nodes"
-        ],
-    ),
-    "resources that Ray cannot part": (
-        {"executor": {"name": "ray", "gpus": 1.5, "resources": {"GPU": 1, "tpu": 2.5}}},
-        [
-            "executor.resources.GPU: expected no GPU, which has a key of its own: executor.gpus",
-            "executor.gpus: expected a part of 1, or a whole number, which is all that Ray gives, got 1.5",
-            "executor.resources.tpu: expected a part of 1, or a whole number, which is all that Ray gives, got 2.5",
-        ],
-    ),
     "no suite": ({"suite": None}, ["suite: expected a mapping, got None"]),
 }
 
@@ -331,25 +273,12 @@ def test_a_wrong_configuration_is_told_the_key_the_value_and_what_is_allowed(
     assert check(changed(changes)) == expected
 
 
-@pytest.mark.parametrize(
-    ("choice", "expected"),
-    [("inline", InlineSpec()), ("processes", ProcessesSpec()), ("ray", RaySpec())],
-)
-def test_every_shipped_executor_is_the_one_of_its_name_with_what_is_usual(choice: str, expected: ExecutorSpec) -> None:
-    assert build(sound(f"executor={choice}")).executor == expected
-
-
-def test_an_executors_keys_are_set_on_the_command_line() -> None:
-    spec = build(sound("executor=ray", "executor.gpus=0.25", "executor.resources={big: 2}", "executor.places=3"))
-    assert spec.executor == RaySpec(gpus=0.25, resources={"big": 2.0}, places=3)
-
-
 def test_every_mistake_is_told_at_once() -> None:
     several = ["a name with a slash", "half an epoch", "a negative seed", "a negative budget", "a batch of none"]
     several += ["a learning rate of 0", "an option that the optimiser does not have", "an infinite clip"]
-    several += ["a layer too narrow", "an unknown key at the top", "an unknown noise", "an unknown executor"]
-    changes: Config = {}
-    expected: list[str] = []
+    several += ["a layer too narrow", "an unknown key at the top", "an unknown noise"]
+    changes: Config = {"executor.name": "rays"}
+    expected = ["executor.name: expected one of ['inline', 'processes', 'ray'], got 'rays'; did you mean 'ray'?"]
     for name in several:
         changes |= BAD[name][0]
         expected += BAD[name][1]

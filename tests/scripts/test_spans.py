@@ -4,21 +4,13 @@ import importlib
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-
-
-@pytest.fixture
-def spans(scripts: None) -> ModuleType:  # noqa: ARG001  # on the path
+def spans(as_scripts_are_run: None) -> ModuleType:  # noqa: ARG001  # on the path
     return importlib.import_module("spans")
 
 
