@@ -72,7 +72,7 @@ def test_a_name_that_is_gone_is_an_error(spans: ModuleType) -> None:
         spans.install(spans.Spans("rest"), {"label": ["math:no_such_function"]})
 
 
-@pytest.mark.usefixtures("scripts")
+@pytest.mark.usefixtures("as_scripts_are_run")
 def test_every_function_that_a_traced_search_times_is_there() -> None:
     traced = importlib.import_module("traced_search")
     spans = importlib.import_module("spans")
