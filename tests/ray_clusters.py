@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,9 @@ def ray_cluster() -> Iterator[Any]:
 @contextmanager
 def ray_head(port: int, cpus: int = 2) -> Iterator[int]:
     """A head that `ray start` has started on loopback; gives the session that all its processes are in."""
-    with tempfile.TemporaryDirectory(prefix="r") as folder:  # its path has to be short, for Ray's sockets
+    with tempfile.TemporaryDirectory(
+        prefix="r", ignore_cleanup_errors=True
+    ) as folder:  # its path has to be short, for Ray's sockets
         ray = str(Path(sys.executable).parent / "ray")
         here = ["--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={cpus}", f"--temp-dir={folder}"]
         process = subprocess.Popen(
@@ -42,7 +45,17 @@ def ray_head(port: int, cpus: int = 2) -> Iterator[int]:
             start_new_session=True,
         )
         try:
+            _wait_until_it_has_a_node(port)
             yield process.pid
         finally:
             kill_sessions({process.pid})
             process.wait()
+
+
+def _wait_until_it_has_a_node(port: int) -> None:
+    """Wait until jobs can be submitted: the head listens before the node that it is itself has joined."""
+    ask = [str(Path(sys.executable).parent / "ray"), "status", f"--address=127.0.0.1:{port}"]
+    end = time.monotonic() + 120
+    while "CPU" not in subprocess.run(ask, capture_output=True, text=True, check=False).stdout:
+        assert time.monotonic() < end, "the head of a Ray cluster did not start"
+        time.sleep(0.2)

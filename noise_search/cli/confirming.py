@@ -58,6 +58,8 @@ def _confirm(options: argparse.Namespace, executor: Sequence[str]) -> int:
         options.name, rule=options.rule, store=options.store, lr_check=options.lr_check, executor=executor, **given
     )
     before = commands.confirmed_before(plan)
+    if before is None:
+        commands.refuse_unready(plan)
     if options.preview:
         _preview(plan, is_finished=before is not None, as_json=options.json)
         return DONE

@@ -45,14 +45,11 @@ def passwords_apart(options: argparse.Namespace, rest: Sequence[str]) -> Iterato
                 os.environ[name] = value
 
 
-_BRIEF = "%(levelname)s: %(message)s"
-
-
 def log_without_passwords(level: int) -> None:
     """Log to standard error, from `level` on; an address in a message or traceback loses its password."""
     logging.basicConfig(level=level, stream=sys.stderr, force=True)
     for handler in logging.getLogger().handlers:
-        handler.setFormatter(_Discreet(logging.BASIC_FORMAT if level < logging.WARNING else _BRIEF))
+        handler.setFormatter(_Discreet(logging.BASIC_FORMAT) if level < logging.WARNING else _Brief())
 
 
 class _Discreet(logging.Formatter):
@@ -60,6 +57,8 @@ class _Discreet(logging.Formatter):
         """The line, with whatever else belongs to it."""
         return without_password(super().format(record))
 
+
+class _Brief(_Discreet):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as logging has it
-        """The line: `warning: ...`, or with -v where it comes from, too."""
-        return super().formatMessage(record) if self._fmt != _BRIEF else f"{record.levelname.lower()}: {record.message}"
+        """The line as people read it: `warning: ...`."""
+        return f"{record.levelname.lower()}: {record.message}"

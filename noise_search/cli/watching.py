@@ -40,16 +40,11 @@ def watch(options: argparse.Namespace, show: Callable[[Statuses], None]) -> int:
     from noise_search import commands
 
     with terminated_as_interrupted():
-        place = {"store": options.store, "seconds": options.watch}
-        changes = commands.watch(**place) if options.name is None else _alone(commands.watch(options.name, **place))
+        changes = commands.watched(options.name, store=options.store, seconds=options.watch)
         with _lines(options) if options.json else _blocks(show) as draw:
             for found in changes:
                 draw(found)
     return DONE
-
-
-def _alone(changes: Iterator[dict[str, Any]]) -> Iterator[Statuses]:
-    return ([found] for found in changes)
 
 
 @contextmanager

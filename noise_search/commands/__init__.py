@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from noise_search.commands.checks import Check
-from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
+from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation, refuse_unready
 from noise_search.commands.confirming import ConfirmOutcome, confirm, confirmed_before, run_confirmation
 from noise_search.commands.diagnosis import doctor
 from noise_search.commands.looking import Pages, ui
@@ -19,7 +19,7 @@ from noise_search.commands.reporting import Report, report
 from noise_search.commands.stopping import Stopped, stop
 from noise_search.commands.sweeping import SweepOutcome, run_sweep, sweep, sweep_files
 from noise_search.commands.training import Trained, TrainOutcome, run_training, train
-from noise_search.commands.watching import watch
+from noise_search.commands.watching import watch, watched
 from noise_search.search.reporting import Silent
 from noise_search.store import DEFAULT_STORE
 
@@ -52,6 +52,7 @@ __all__ = [
     "plan_confirmation",
     "preview",
     "preview_of",
+    "refuse_unready",
     "registered_card",
     "report",
     "rm",
@@ -67,4 +68,5 @@ __all__ = [
     "train",
     "ui",
     "watch",
+    "watched",
 ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from dataclasses import dataclass
 from typing import Literal
 
+from packaging.requirements import Requirement
+
+DISTRIBUTION = "noise-search"
 State = Literal["ok", "absent", "warn", "fail"]
 
 
@@ -23,3 +27,15 @@ class Check:
     state: State
     found: str
     advice: str = ""
+
+
+def package_check(requirement: Requirement) -> Check:
+    """Whether a package is installed in a version that `requirement` takes."""
+    advice = f"pip install -c constraints.txt '{requirement.name}{requirement.specifier}'"
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(requirement.name, "fail", f"not installed, expected {requirement.specifier}", advice)
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Check(requirement.name, "fail", f"{version}, expected {requirement.specifier}", advice)
+    return Check(requirement.name, "ok", version)

@@ -98,7 +98,6 @@ def plan_confirmation(
     with open_store(store_location(store), create=False, patient=True) as opened:
         sweep = _on_executor(opened.sweep(name), executor)
         spec, dataset = _loaded(opened, sweep)
-        refuse_not_installed(spec.executor)
         fixed = MEASURE_SEEDS_OF_SMALL if len(dataset.train) < SMALL else MEASURE_SEEDS
         held_out = held_out_suite(spec.data.name, dataset.modality)
         settings = ConfirmSettings(
@@ -114,6 +113,15 @@ def plan_confirmation(
         _refuse_mistakes(settings)
         candidates(contenders(opened, sweep.id, rule), [], spec.space, top=top, randoms=randoms, seed=0)
         return _plan(opened, sweep, spec, dataset, settings, held_out, lr_check=lr_check)
+
+
+def refuse_unready(plan: ConfirmPlan) -> None:
+    """Refuse a confirmation that has to train where that cannot be; one that is finished needs nothing.
+
+    Raises:
+        CallerError: A library that its executor needs is not installed.
+    """
+    refuse_not_installed(plan.spec.executor)
 
 
 def _plan(

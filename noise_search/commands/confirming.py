@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation
+from noise_search.commands.confirm_plans import ConfirmPlan, plan_confirmation, refuse_unready
 from noise_search.commands.sweeping import run_sweep
 from noise_search.errors import CallerError
 from noise_search.execute import Executor, make_executor
@@ -97,6 +97,7 @@ def run_confirmation(
             stored stays.
         CallerError: The search among constant policies failed; the sweep is driven by somebody.
     """
+    refuse_unready(plan)
     with open_store(plan.location, create=True, patient=True) as store, store.take_lease(plan.sweep.id) as writer:
         writer.update_sweep(stop_requested=False)
         said = Watched(reporter or Silent(), store, plan.sweep.id)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from packaging.requirements import Requirement
 
-from noise_search.commands.checks import Check, State
+from noise_search.commands.checks import DISTRIBUTION, Check, State, package_check
 from noise_search.commands.diagnosis_of_clusters import ray_cluster, ray_package
 from noise_search.commands.diagnosis_of_servers import store_server
 from noise_search.commands.places import store_location
@@ -33,7 +33,6 @@ from noise_search.tracking.places import tracking_uri as uri_of
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_BYTES, FEW_FREE_BYTES = 100 * 2**20, 2**30
-DISTRIBUTION = "noise-search"
 NAMED_SWEEPS = 3  # by name where many use what does not work
 
 
@@ -94,18 +93,6 @@ def _packages() -> Iterator[Check]:
     for requirement in map(Requirement, lines):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield package_check(requirement)
-
-
-def package_check(requirement: Requirement) -> Check:
-    """Whether a package is installed in a version that `requirement` takes."""
-    advice = f"pip install -c constraints.txt '{requirement.name}{requirement.specifier}'"
-    try:
-        version = importlib.metadata.version(requirement.name)
-    except importlib.metadata.PackageNotFoundError:
-        return Check(requirement.name, "fail", f"not installed, expected {requirement.specifier}", advice)
-    if not requirement.specifier.contains(version, prereleases=True):
-        return Check(requirement.name, "fail", f"{version}, expected {requirement.specifier}", advice)
-    return Check(requirement.name, "ok", version)
 
 
 def _threads() -> Iterator[Check]:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator
+from dataclasses import replace
 
-from noise_search.commands.checks import Check
+from packaging.requirements import Requirement
+
+from noise_search.commands.checks import DISTRIBUTION, Check, package_check
 from noise_search.errors import installs
 
 INSTALL = f"only executor=ray needs it; {installs('ray')}"
 
 
 def ray_package() -> Iterator[Check]:
-    """Whether Ray is installed."""
+    """Whether Ray is installed, in a version that this one works with."""
     try:
-        yield Check("Ray", "ok", importlib.metadata.version("ray"))
+        importlib.metadata.version("ray")
+        yield replace(package_check(_needed()), name="Ray")
     except importlib.metadata.PackageNotFoundError:
         yield Check("Ray", "absent", "not installed", INSTALL)
+
+
+def _needed() -> Requirement:
+    found = map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
+    return next(one for one in found if one.name == "ray")
 
 
 def ray_cluster(address: str) -> Iterator[Check]:

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noise_search.commands.places import is_tracked, store_location
-from noise_search.operations import set_numbers
-from noise_search.search.observing import METRICS_FILE
-from noise_search.search.sending import BUSY, SENT, leave_and_send
+from noise_search.search.sending import SENT, leave_and_send
 from noise_search.store import Store, SweepRecord, open_store
 from noise_search.tracking.places import place_of
 
@@ -49,7 +47,7 @@ def mirror(name: str | None = None, *, store: str | Path | None = None) -> list[
         How it stands with each.
 
     Raises:
-        CallerError: For an unknown name or a missing store, or a metrics file that cannot be written.
+        CallerError: For an unknown name or a missing store.
     """
     with open_store(store_location(store), create=False) as opened:
         sweeps = [one for one in opened.sweeps() if is_tracked(one)] if name is None else [opened.sweep(name)]
@@ -63,7 +61,4 @@ def _mirrored(store: Store, sweep: SweepRecord) -> Mirrored:
         return Mirrored(sweep.name, OFF, 0, before, address)
     came = leave_and_send(store, sweep, lambda _: None, math.inf) if before else SENT
     after = store.unsent_count(sweep.id)
-    if came != BUSY:
-        metrics = store.location.folder / "sweeps" / sweep.name / METRICS_FILE
-        set_numbers(metrics, mirror_unsent_messages=after, mirror_failing=came != SENT)
     return Mirrored(sweep.name, came, before - after, after, address)

@@ -199,7 +199,7 @@ def _write_files(opened: OpenSweep, state: str, found: Importance | None, locati
 
 def sweep_files(name: str, location: Location) -> dict[str, Path]:
     """Where a sweep's card and report are written."""
-    folder = location.folder / "sweeps" / name
+    folder = location.sweep_folder(name)
     return {"card": folder / "card.yaml", "report": folder / "report" / PAGE}
 
 

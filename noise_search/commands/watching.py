@@ -31,7 +31,7 @@ def watch(
 ) -> Iterator[dict[str, Any]] | Iterator[list[dict[str, Any]]]:
     """Status of a sweep, or of every sweep, now and whenever it has changed, until nothing runs any more.
 
-    A database server that goes away meanwhile is waited for, as the sweep itself does.
+    A database server that goes away meanwhile is waited for, five minutes at most.
 
     Args:
         name: Of the sweep, whose status is then given as `status` gives it. None: what `statuses` gives.
@@ -42,11 +42,18 @@ def watch(
         CallerError: For an unknown name, a missing store, or a time between looks that is none.
         StoreLostError: The server was waited for in vain.
     """
+    changes = watched(name, store=store, seconds=seconds)
+    return changes if name is None else (found[0] for found in changes)
+
+
+def watched(
+    name: str | None = None, *, store: str | Path | None = None, seconds: float = WATCH_SECONDS
+) -> Iterator[list[dict[str, Any]]]:
+    """`watch`, with a list also of one sweep."""
     if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:  # NaN is not, either
         amount = f"{SHORTEST_SECONDS:g} to {LONGEST_SECONDS:g} seconds"
         raise CallerError(f"watch: expected {amount} between looks, got {seconds:g}")
-    changes = _changes(name, store, seconds)
-    return changes if name is None else (found[0] for found in changes)
+    return _changes(name, store, seconds)
 
 
 def _changes(name: str | None, store: str | Path | None, seconds: float) -> Iterator[list[dict[str, Any]]]:

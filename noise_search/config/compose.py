@@ -22,7 +22,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from noise_search.config.executors import keys_of_others
+from noise_search.config.executors import choices_of
 from noise_search.corruptions.suites import HELD_OUT
 from noise_search.errors import CallerError, expected_one_of
 from noise_search.schedules import bare_on_read
@@ -196,8 +196,8 @@ def _unknown_key(path: str, node: DictConfig) -> str:
     if path.startswith(_FREE_NODES):
         return f"{path}: no such key; to add it, write +{path}=..."
     where, _, key = path.rpartition(".")
-    if where == "executor" and key in (others := keys_of_others(str(node["name"]), [key])):
-        return others[key]
+    if where == "executor" and (choices := choices_of(key)):
+        return f"{path}: expected {choices} with it, got none of these choices"
     return expected_one_of(where or "configuration", [str(name) for name in node if name != "hydra"], key)
 
 

@@ -17,13 +17,24 @@ def keys_of_others(name: str, keys: Iterable[str]) -> dict[str, str]:
     >>> keys_of_others("inline", ["processes", "no_such_key"])
     {'processes': 'executor.processes: expected executor=processes with it, got executor=inline'}
     """
-    known = {kind: {field.name for field in fields(spec)} for kind, spec in EXECUTORS.items()}
-    owners = {key: [kind for kind in known if key in known[kind]] for key in keys if key not in known[name]}
     return {
-        key: f"executor.{key}: expected executor={' or executor='.join(kinds)} with it, got executor={name}"
-        for key, kinds in owners.items()
-        if kinds
+        key: f"executor.{key}: expected {choices} with it, got executor={name}"
+        for key in keys
+        if (choices := choices_of(key)) and name not in _having(key)
     }
+
+
+def choices_of(key: str) -> str:
+    """Choices that have a key, as one makes them on the command line; empty where none has.
+
+    >>> choices_of("silent_seconds"), choices_of("no_such_key")
+    ('executor=processes or executor=ray', '')
+    """
+    return " or ".join(f"executor={kind}" for kind in _having(key))
+
+
+def _having(key: str) -> list[str]:
+    return [kind for kind, spec in EXECUTORS.items() if key in {field.name for field in fields(spec)}]
 
 
 def cluster_mistakes(spec: RaySpec) -> list[str]:

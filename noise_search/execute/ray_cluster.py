@@ -173,21 +173,25 @@ class RayExecutor(WaitingExecutor):
         self._need = {"CPU": spec.cpus, "GPU": spec.gpus, **spec.resources}
         self._need = {name: amount for name, amount in self._need.items() if amount}
         self._home = _Home(str(Path.cwd()), tuple(sys.path))
-        self._is_ours = connect(spec.address)
-        self._head = Head()
-        options = {"num_cpus": spec.cpus, "num_gpus": spec.gpus, "resources": dict(spec.resources)}
-        self._task = ray.remote(_work).options(num_returns="streaming", max_retries=0, **options)
         self._tasks: dict[int, _Task] = {}
         self._is_warned = False
+        self._is_ours = connect(spec.address)
         try:
+            self._head = Head()
+            options = {"num_cpus": spec.cpus, "num_gpus": spec.gpus, "resources": dict(spec.resources)}
+            self._task = ray.remote(_work).options(num_returns="streaming", max_retries=0, **options)
             _refuse_too_small(self._need)
-        except CallerError:
+        except BaseException:
             self.close()
             raise
 
     @property
     def places(self) -> int:
-        """As many as are asked for, or as the cluster has room for just now."""
+        """As many as are asked for, or as the cluster has room for just now.
+
+        Raises:
+            LostClusterError: Its head is gone.
+        """
         if self._spec.places:
             return self._spec.places
         self._head.look()
@@ -265,7 +269,7 @@ class RayExecutor(WaitingExecutor):
         """Begin a job again whose worker is gone, or call it lost where that has been so before."""
         text = f"{task.name} {how}"
         _log.warning("%s", text)
-        self._head.look(now=True)  # with it a node of its own is gone, too, for which no job is to blame
+        self._head.look()  # with it a node of its own is gone, too, for which no job is to blame
         if task.begun_again == self._spec.max_retries:
             self._finish(Finished(task.ticket, None, LostWorkerError(text), task.name))
             return

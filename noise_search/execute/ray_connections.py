@@ -23,7 +23,6 @@ from noise_search.execute.workers import cores
 _log = logging.getLogger(__name__)
 KNOCK_SECONDS = 10.0
 HEAD_SECONDS = 30.0  # Ray itself waits for 60, and then ends the process without a word of ours
-LOOK_SECONDS = 5.0
 _ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # which is how Ray says: on this machine alone
 
 
@@ -63,11 +62,9 @@ def _init(address: str, shown: str, **options: object) -> None:
 
 def _found(address: str) -> str:
     """HOST:PORT that Ray makes of an address, where a head lets us in: to find out takes Ray itself minutes."""
-    shown = address
+    found = address
     try:
-        found: str = canonicalize_bootstrap_address_or_die(address)
-        if found != address:
-            shown = f"{address}, which Ray takes for {found}"
+        found = str(canonicalize_bootstrap_address_or_die(address))
         knock(found)
         ensure_token_if_auth_enabled(create_token_if_missing=False)  # without one the next would end the process
         GcsClient(address=found)
@@ -77,13 +74,15 @@ def _found(address: str) -> str:
             "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as where it was started"
         ) from error
     except (OSError, ValueError, ray.exceptions.RpcError) as error:  # nobody there, or no HOST:PORT
-        raise CallerError(_unreachable(shown, error)) from error
+        if found == address:
+            raise CallerError(_unreachable(address, error)) from error
+        taken = _unreachable(f"{address}, which Ray takes for {found}", error)
+        raise CallerError(f"{taken}; where it listens to this machine alone, set {_ALONE}=0") from error
     return found
 
 
 def _unreachable(shown: str, error: Exception) -> str:
-    alone = f"; where it listens to this machine alone, set {_ALONE}=0" if "which Ray takes" in shown else ""
-    return f"executor.address: cannot reach a cluster by {shown}: {first_line(error)}{alone}"
+    return f"executor.address: cannot reach a cluster by {shown}: {first_line(error)}"
 
 
 class Head:
@@ -94,19 +93,13 @@ class Head:
 
     def __init__(self) -> None:
         self._address = ray.get_runtime_context().gcs_address
-        self._looked = time.monotonic()
 
-    def look(self, *, now: bool = False) -> None:
-        """See that it answers, every few seconds however often this is called, and wait for it where it does not.
-
-        Args:
-            now: Whether to look even if that was done a moment ago.
+    def look(self) -> None:
+        """See that somebody listens there, which takes less than a call of Ray's, and wait where nobody does.
 
         Raises:
             LostClusterError: It was waited for in vain.
         """
-        if not now and time.monotonic() - self._looked < LOOK_SECONDS:
-            return
         since, is_told = time.monotonic(), False
         while (error := self._silence()) is not None:
             waited = time.monotonic() - since
@@ -119,7 +112,6 @@ class Head:
                 _log.warning("the head of the Ray cluster at %s does not answer: %s", self._address, error)
                 is_told = True
             time.sleep(1.0)
-        self._looked = time.monotonic()
 
     def _silence(self) -> OSError | None:
         try:

@@ -45,6 +45,7 @@ class WaitingExecutor(ABC):
 
         Raises:
             CallerError: Workers cannot be made ready, or end time and again before they are.
+            LostClusterError: Where jobs train there is nobody left.
             ValueError: Nothing is submitted.
         """
         while not self._finished:

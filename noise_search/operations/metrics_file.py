@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noise_search.errors import CallerError
 from noise_search.files import write_whole
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 _log = logging.getLogger(__name__)
+METRICS_FILE = "metrics.prom"  # its name, in the folder of a sweep
 WINDOW_SECONDS = 60.0  # of the gauge of trials per second
 PREFIX = "noise_search_"
 
@@ -102,21 +104,37 @@ class MetricsFile:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self._found: Numbers | None = None
+        self._written: tuple[int, int] | None = None
         self._ended: deque[tuple[float, int]] = deque()  # when how many trials had come to their end
         self._has_warned = False
 
-    def write(self) -> None:
-        """Write the numbers as they are now."""
+    def write(self, *, if_ours: bool = False) -> None:
+        """Write the numbers as they are now.
+
+        Args:
+            if_ours: Whether only in place of what was written last: another driver may have the sweep by now.
+        """
         from prometheus_client import write_to_textfile
 
         self._found = self._numbers()  # before the file is begun: it may be written for the while that this takes
         try:
+            if if_ours and self._state() != self._written:
+                return
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_to_textfile(str(self._path), self._registry)
+            self._written = self._state()
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True
                 _log.warning("%s cannot be written, the sweep goes on: %s", self._path, error)
+
+    def _state(self) -> tuple[int, int] | None:
+        """What tells the file from one that another has put in its place; None where there is none."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def collect(self) -> Iterator[Metric]:
         """Families of the registry."""
@@ -167,19 +185,18 @@ class MetricsFile:
 
 
 def set_numbers(path: Path, **numbers: float) -> None:
-    """Set numbers in a file whose driver has ended; nothing where there is none.
+    """Set numbers in a file whose driver has ended; nothing where there is none, a warning where it cannot be done.
 
     Args:
         path: Of the file.
         numbers: By the names of metrics that have one number.
-
-    Raises:
-        CallerError: It cannot be written.
-        OSError: It cannot be read.
     """
-    if not path.exists():
+    try:
+        text = path.read_text(encoding="utf-8")
+        for name, number in numbers.items():
+            text = re.sub(rf"^({PREFIX}{name}{{.*}}) \S+$", rf"\g<1> {float(number)}", text, flags=re.MULTILINE)
+        write_whole(path, text.encode(), "metrics")
+    except FileNotFoundError:
         return
-    text = path.read_text(encoding="utf-8")
-    for name, number in numbers.items():
-        text = re.sub(rf"^({PREFIX}{name}{{.*}}) \S+$", rf"\g<1> {float(number)}", text, flags=re.MULTILINE)
-    write_whole(path, text.encode(), "metrics")
+    except (OSError, CallerError) as error:
+        _log.warning("%s cannot be brought up to date: %s", path, error)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from noise_search.operations import Journal, MetricsFile, Numbers
+from noise_search.operations import METRICS_FILE, Journal, MetricsFile, Numbers
 from noise_search.search.board import Board, Seat
 from noise_search.search.hypervolume import Point, front_hypervolume
 from noise_search.search.progress import STATES
@@ -21,7 +21,7 @@ from noise_search.spec import LogSpec
 from noise_search.store import FINAL_STATES, LeaseLost, Location, MemberRecord, Store, StoreLostError, SweepRecord
 from noise_search.tracking.mirror import Mirror
 
-LOG, METRICS_FILE = "log.jsonl", "metrics.prom"
+LOG = "log.jsonl"
 _MEGABYTE = 1_000_000
 
 
@@ -55,7 +55,7 @@ class Observer:
 
     def __enter__(self) -> Self:
         self._journal.__enter__()
-        self._store.patience.on_loss = self.store_lost
+        self._store.patience.outage.on_loss = self.store_lost
         driver = f"{socket.gethostname()}:{os.getpid()}"
         self._journal.note("lease_taken", driver=driver, generation=self._generation)
         return self
@@ -64,7 +64,7 @@ class Observer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._running = False
-        self._store.patience.on_loss = None
+        self._store.patience.outage.on_loss = None
         try:
             if isinstance(error, LeaseLost):
                 self._journal.note("lease_lost", logging.ERROR, reason=str(error), generation=self._generation)
@@ -77,7 +77,7 @@ class Observer:
                 self._under_way.clear()
             else:
                 self._look_at_mirror(at_end=True)
-            self._file.write()
+            self._file.write(if_ours=self._store_is_lost)
         finally:
             self._journal.__exit__(kind, error, trace)
 
@@ -100,12 +100,12 @@ class Observer:
         self._file.write()
 
     def store_lost(self, is_lost: bool) -> None:
-        """The driver waits for its database, or need not any more; as `Patience.on_loss` has it."""
+        """The driver waits for its database, or need not any more; as `Outage.on_loss` has it."""
         if threading.get_ident() != self._thread:  # the mirror waits, too; the driver will find out by itself
             return
         self._store_is_lost = is_lost
         if is_lost and self._board is not None:
-            self._file.write()
+            self._file.write(if_ours=True)  # its lease runs out meanwhile
 
     # --- events ---
 
@@ -259,4 +259,4 @@ def _counts(seats: Iterable[Seat], *, is_control: bool, ended: bool) -> dict[str
 
 def observer_of(store: Store, sweep: SweepRecord, location: Location, log: LogSpec, generation: int) -> Observer:
     """Observer of a sweep whose files lie where the others of the sweep do."""
-    return Observer(store, sweep, location.folder / "sweeps" / sweep.name, log, generation)
+    return Observer(store, sweep, location.sweep_folder(sweep.name), log, generation)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from noise_search.data import Dataset
@@ -159,29 +157,26 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
             found = store.find_sweep(plan.name)
             sweep = found or _create(store, plan)
             refuse_another(sweep, plan.identity)
-            files = location.folder / "sweeps" / sweep.name
-            with store.take_lease(sweep.id) as writer, _gone_if_refused(store, writer, files, is_new=found is None):
-                sweep = _resolve(store, writer, sweep, plan, workbench)
-                folder = checkpoint_folder(location, sweep)
-                with (
-                    observer_of(store, sweep, location, spec.log, writer.generation) as observer,
-                    closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor,
-                ):
-                    study = _study(store, writer, sweep, plan, observer)
-                    mirror = _open_mirror(store, writer, sweep, spec)
-                    with sending(mirror, store, sweep), closing(executor):  # that ends first: who waits trains nothing
-                        yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder, observer)
+            with store.take_lease(sweep.id) as writer, _gone_if_refused(store, writer, is_new=found is None):
+                sweep = _settled(store, writer, sweep, plan, workbench)
+                with closing(make_executor(spec.executor, workbench, *modes_of(sweep))) as executor:
+                    sweep = _begun(store, writer, sweep, spec)
+                    with observer_of(store, sweep, location, spec.log, writer.generation) as observer:
+                        study = _study(store, writer, sweep, plan)
+                        mirror = _open_mirror(store, writer, sweep, spec)
+                        folder = checkpoint_folder(location, sweep)
+                        with sending(mirror, store, sweep), closing(executor):  # first: who waits trains nothing
+                            yield OpenSweep(spec, sweep, store, writer, study, executor, mirror, folder, observer)
 
 
 @contextmanager
-def _gone_if_refused(store: Store, writer: Writer, files: Path, *, is_new: bool) -> Iterator[None]:
+def _gone_if_refused(store: Store, writer: Writer, *, is_new: bool) -> Iterator[None]:
     """Leave nothing of a new sweep that is refused before it has begun, as where its workers cannot be had."""
     try:
         yield
     except CallerError:
         if is_new and not store.members(writer.sweep_id) and not store.outbox_keys(writer.sweep_id):
             writer.remove_sweep()
-            shutil.rmtree(files, ignore_errors=True)
         raise
 
 
@@ -193,7 +188,7 @@ def checkpoint_folder(location: Location, sweep: SweepRecord) -> str:
     """
     shared = _shared_checkpoints(sweep)
     if shared is None:
-        return str(location.folder / "sweeps" / sweep.name / "checkpoints")
+        return str(location.sweep_folder(sweep.name) / "checkpoints")
     return f"{shared.rstrip('/')}/{sweep.name}-{sweep.created_at:%Y%m%d%H%M%S%f}"
 
 
@@ -208,10 +203,9 @@ def unmirrored(store: Store, sweep_id: int) -> list[MemberRecord]:
     return [m for m in store.members(sweep_id) if m.state in FINAL_STATES and member_name(m) not in keys]
 
 
-def _study(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, observer: Observer) -> Study:
+def _study(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan) -> Study:
     spec, storage = plan.spec, store.optuna_storage()
     storage.patience.before_again = writer.renew  # Optuna knows no lease, and its database may have been away for long
-    storage.patience.on_loss = observer.store_lost
     return Study(storage, sweep.name, spec.space, spec.objective, spec.sampler, spec.seed, plan.warm_start)
 
 
@@ -225,28 +219,36 @@ def _create(store: Store, plan: Plan) -> SweepRecord:
     )
 
 
-def _resolve(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workbench: Workbench) -> SweepRecord:
-    """Settle the modes once for all, and note the budget that this run goes for, and where what it makes is."""
-    spec = plan.spec
+def _settled(store: Store, writer: Writer, sweep: SweepRecord, plan: Plan, workbench: Workbench) -> SweepRecord:
+    """The sweep with its modes, which are settled once for all."""
+    writer.update_sweep(stop_requested=False)  # from here on somebody may ask for it
+    if sweep.train_mode is None:
+        train = plan.spec.train
+        mode, score_mode = resolve_modes(workbench, train.mode, train.score_mode, width=widest_job(plan.spec))
+        bitwise = mode == "looped" or slots_are_bitwise(workbench)
+        writer.update_sweep(train_mode=mode, score_mode=score_mode, bitwise=bitwise)
+    return store.sweep(sweep.name)
+
+
+def _begun(store: Store, writer: Writer, sweep: SweepRecord, spec: SweepSpec) -> SweepRecord:
+    """The sweep with the budget that this run goes for, and where what it makes is: from now on it has begun."""
     if _is_moved(spec, sweep):
         if store.outbox_keys(sweep.id):
-            to, before = (uri or "the store's own database" for uri in (spec.tracking.uri, tracking_uri(sweep.config)))
-            _log.warning("runs of %s: from now on in %s, which gets all of them; were in %s", sweep.name, to, before)
+            _tell_of_move(spec, sweep)
         writer.send_again()
     writer.update_sweep(
         state="running",
         budget_trials=spec.budget.trials,
         config={**sweep.config, "budget": spec.raw["budget"], **_places(spec, sweep)},
         finished_at=None,
-        stop_requested=False,
     )
-    if sweep.train_mode is None:
-        train = spec.train
-        mode, score_mode = resolve_modes(workbench, train.mode, train.score_mode, width=widest_job(spec))
-        writer.update_sweep(
-            train_mode=mode, score_mode=score_mode, bitwise=mode == "looped" or slots_are_bitwise(workbench)
-        )
     return store.sweep(sweep.name)
+
+
+def _tell_of_move(spec: SweepSpec, sweep: SweepRecord) -> None:
+    own = "the store's own database"
+    now, before = spec.tracking.uri or own, tracking_uri(sweep.config) or own
+    _log.warning("runs of %s: from now on in %s, which gets all of them; were in %s", sweep.name, now, before)
 
 
 def _places(spec: SweepSpec, sweep: SweepRecord) -> dict[str, object]:

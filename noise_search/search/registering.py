@@ -27,7 +27,7 @@ WEIGHTS, CARD, README = "model.safetensors", "card.yaml", "README.md"
 
 def card_folder(location: Location, name: str, version: int) -> Path:
     """Where the files of a version of a sweep's model lie."""
-    return (location.folder / "sweeps" / name / "cards" / str(version)).resolve()
+    return (location.sweep_folder(name) / "cards" / str(version)).resolve()
 
 
 def trained_again(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from noise_search.errors import CallerError
+from noise_search.operations import METRICS_FILE, set_numbers
 from noise_search.store import LeaseLost, Store, SweepRecord, Writer
 from noise_search.tracking.mirror import Mirror
 from noise_search.tracking.mlflow_sink import MlflowSink
@@ -75,4 +76,11 @@ def leave_and_send(
         return BUSY
     with writer:
         leave(writer)
-        return SENT if drain(start_mirror(store, sweep), store, sweep, seconds) else BEHIND
+        sent = drain(start_mirror(store, sweep), store, sweep, seconds)
+        unsent = store.unsent_count(sweep.id)
+        set_numbers(  # while nobody else drives the sweep, who would write them himself
+            store.location.sweep_folder(sweep.name) / METRICS_FILE,
+            mirror_unsent_messages=unsent,
+            mirror_failing=not sent,
+        )
+        return SENT if sent else BEHIND

@@ -17,7 +17,7 @@ DEFAULT_STORE = "./noise_search_runs"
 DEFAULT_FILES = "./noise_search_files"  # of a store in PostgreSQL
 FOLDER_VARIABLE = "NOISE_SEARCH_FOLDER"
 SEARCH_FILE = "search.db"
-OWNER_FILE = "store.json"  # in a folder that keeps the files of a store in PostgreSQL: which
+OWNER_FILE = "noise_search_store.json"  # in a folder that keeps the files of a store in PostgreSQL: which
 RETRY_SECONDS = 300.0
 SEARCH, OPTUNA, MLFLOW = "noise_search", "optuna", "mlflow"  # schemas of a PostgreSQL database
 DRIVER = "postgresql+psycopg"
@@ -80,6 +80,10 @@ class Location:
     def artifact_folder(self) -> Path:
         """Folder of checkpoints, cards and other files."""
         return self.folder / "artifacts"
+
+    def sweep_folder(self, name: str) -> Path:
+        """Folder of a sweep's files."""
+        return self.folder / "sweeps" / name
 
     def _database(self, file: str, schema: str) -> str:
         if self.server is None:
@@ -151,8 +155,8 @@ def owner_of(folder: Path) -> dict[str, str] | None:
 
 
 def _without_owner(folder: Path) -> Path:
-    """A folder that may be a store: none that keeps the files of one in PostgreSQL."""
-    if (owner := owner_of(folder)) is not None:
+    """A folder that is a store, or may be: none that keeps the files of one in PostgreSQL."""
+    if not (folder / SEARCH_FILE).exists() and (owner := owner_of(folder)) is not None:
         raise CallerError(
             f"store: expected a folder of its own, got {folder}, which keeps the files of {owner['store']}; name that "
             "store, or another folder, with --store or NOISE_SEARCH_STORE"

@@ -6,12 +6,15 @@ A mark in the folder names the database that has taken it. A store that is a fol
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sqlalchemy import Connection, select
 
 from noise_search.errors import CallerError
-from noise_search.files import write_whole
+from noise_search.files import UNFINISHED
 from noise_search.store.locations import FOLDER_VARIABLE, OWNER_FILE, Location, owner_of
 from noise_search.store.tables import StoreRow
 
@@ -41,12 +44,35 @@ def refuse_folder_of_another(location: Location, key: str) -> None:
 
 
 def take_folder(location: Location, key: str) -> None:
-    """Mark a folder as that of the files of a database; the caller holds the folder's lock.
+    """Mark a folder as that of the files of a database; of several that try at once one has it.
 
     Raises:
         CallerError: It keeps those of another, or cannot be written.
     """
+    if owner_of(location.folder) is None:
+        try:
+            location.folder.mkdir(parents=True, exist_ok=True)
+            _place(location.folder / OWNER_FILE, json.dumps({"store": str(location), "key": key}) + "\n")
+        except OSError as error:
+            raise CallerError(
+                f"the folder of the store's files: expected one that can be written, got {location.folder} "
+                f"({error.strerror}); name another by ${FOLDER_VARIABLE}"
+            ) from error
     refuse_folder_of_another(location, key)
-    mark = Path(location.folder / OWNER_FILE)
-    if not mark.exists():
-        write_whole(mark, (json.dumps({"store": str(location), "key": key}) + "\n").encode(), "mark of its store")
+
+
+def _place(path: Path, text: str) -> None:
+    """Write a file, whole, unless there is one: by a link, which file systems of several hosts make or refuse at once.
+
+    A lock would not do: some of them know none, or each host its own.
+    """
+    with TemporaryDirectory(dir=path.parent, prefix=UNFINISHED) as folder:
+        beside = Path(folder) / path.name
+        beside.write_text(text, encoding="utf-8")
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+                file.write(text)

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 _log = logging.getLogger(__name__)
 _again: ContextVar[bool] = ContextVar("again", default=False)
@@ -33,22 +37,53 @@ class StoreLostError(RuntimeError):
     """The database did not come back in time; what was being written is not, or is there whole."""
 
 
+class Outage:
+    """What several threads, or several databases of one server, know of its being away: told once, and once when over.
+
+    `on_loss` is told True whenever a try has failed, and False when one has succeeded after that; it uses no database.
+    """
+
+    def __init__(self) -> None:
+        self.on_loss: Callable[[bool], None] | None = None
+        self._lock = threading.Lock()
+        self._is_told = False
+
+    def goes_on(self, text: str) -> None:
+        """A try has failed."""
+        with self._lock:
+            is_new, self._is_told = not self._is_told, True
+        if is_new:
+            _log.warning("%s", text)
+        if self.on_loss is not None:
+            self.on_loss(True)
+
+    def is_over(self) -> None:
+        """A try has succeeded; nothing is said where none had failed."""
+        if not self._is_told:
+            return
+        with self._lock:
+            was_told, self._is_told = self._is_told, False
+        if was_told:
+            _log.warning("database found again")
+        if self.on_loss is not None:
+            self.on_loss(False)
+
+
 class Patience:
     """How long whoever uses a store waits for its server.
 
     Args:
         seconds: For each transaction; 0 never waits. Once it was in vain, nobody waits before the server is back.
+        outage: Shared with others that wait for the same server; None: there are none.
 
     `before_again` is called before a transaction is tried again: meanwhile another may have taken what it writes to.
-    `on_loss` is told True whenever a try has failed, and False when one has succeeded; it uses no database.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, outage: Outage | None = None) -> None:
         self.seconds = seconds
+        self.outage = Outage() if outage is None else outage
         self.before_again: Callable[[], object] | None = None
-        self.on_loss: Callable[[bool], None] | None = None
         self._given_up = False
-        self._is_told = False
 
     def call(self, transact: Callable[[], Returned]) -> Returned:
         """Result of a transaction, tried again while the server is lost.
@@ -65,20 +100,12 @@ class Patience:
                 raise self._lost(error) from error
             self._tell(error)
             found = self._again(transact)
-            self._tell(None)
         self._given_up = False
+        self.outage.is_over()
         return found
 
-    def _tell(self, error: BaseException | None) -> None:
-        """Say once that the server is lost, whichever thread finds it so, and once that it is there again."""
-        if self._is_told != (error is not None):
-            self._is_told = error is not None
-            if error is not None:
-                _log.warning("database lost, trying again for %.0f s: %s", self.seconds, in_one_line(error))
-            else:
-                _log.warning("database found again")
-        if self.on_loss is not None:
-            self.on_loss(error is not None)
+    def _tell(self, error: BaseException) -> None:
+        self.outage.goes_on(f"database lost, trying again for {self.seconds:.0f} s: {in_one_line(error)}")
 
     def _again(self, transact: Callable[[], Returned]) -> Returned:
         from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -88,7 +115,7 @@ class Patience:
             retry=retry_if_exception(is_lost),
             wait=waits,
             stop=stop_after_delay(self.seconds),
-            before_sleep=lambda state: self._tell(None if state.outcome is None else state.outcome.exception()),
+            before_sleep=self._tell_of,
         )
         try:
             with _repeating():
@@ -101,6 +128,11 @@ class Patience:
             last = error.last_attempt.exception()
             assert last is not None
             raise self._lost(last) from last
+
+    def _tell_of(self, state: RetryCallState) -> None:
+        assert state.outcome is not None
+        if (error := state.outcome.exception()) is not None:
+            self._tell(error)
 
     def _checked(self, transact: Callable[[], Returned]) -> Returned:
         if self.before_again is not None:

@@ -390,7 +390,7 @@ class Store:
         """Optuna's storage of this store: one object for all calls, closed with the store."""
         if self._optuna is None:
             self._optuna = self.patience.call(lambda: optuna_storage(self.location))
-            self._optuna.patience = Patience(self.patience.seconds)
+            self._optuna.patience = Patience(self.patience.seconds, self.patience.outage)
         return self._optuna
 
 

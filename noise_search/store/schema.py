@@ -142,8 +142,7 @@ def _check_folder(location: Location, engine: Engine, *, claim: bool) -> None:
     if not claim:
         refuse_folder_of_another(location, key)
         return
-    with _locked(location.folder):
-        take_folder(location, key)
+    take_folder(location, key)
 
 
 def migrate_command(location: Location) -> str:

@@ -91,6 +91,18 @@ def test_one_that_is_finished_is_shown_at_once_without_its_cost_and_nothing_is_w
     assert contents(store) == before
 
 
+def test_one_that_is_finished_is_shown_also_where_it_could_not_train(
+    ns: Run, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ("confirm", NAME, "--store", str(store), *FEW, "--no-lr-check")
+    ns(*few)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for more in ((), ("--preview",)):
+        code, out, said = ns(*few, *more, "executor=ray")
+        assert (code, said) == (0, [])
+        assert "done before" in out or "confirmed before" in out
+
+
 def test_one_that_lacks_its_check_of_learning_rates_is_not_finished(ns: Run, store: Path) -> None:
     ns("confirm", NAME, "--store", str(store), *FEW, "--no-lr-check")
     _, out, said = ns("confirm", NAME, "--store", str(store), *FEW)
@@ -136,7 +148,7 @@ def test_it_trains_on_the_executor_that_it_is_told(ns: Run, store: Path, monkeyp
     [
         ("train.epochs=3", "confirm: expected executor=... or executor.KEY=..., got train.epochs=..."),
         ("executor=slurm", "executor: expected one of ['inline', 'processes', 'ray'], got 'slurm'"),
-        ("executor.processes=2", "executor.processes: expected executor=processes with it, got executor=inline"),
+        ("executor.processes=2", "executor.processes: expected executor=processes with it, got none of these choices"),
         ("--epochs=3", "noise-search: unrecognized arguments: --epochs=3; noise-search --help shows how"),
     ],
 )

@@ -12,7 +12,8 @@ from sweep_examples import finished_store, tracked_store
 
 import noise_search
 from noise_search.commands import Check, doctor
-from noise_search.commands.diagnosis import available_cores, package_check, room
+from noise_search.commands.checks import package_check
+from noise_search.commands.diagnosis import available_cores, room
 from noise_search.data.fashion_mnist import FILES
 
 pytestmark = pytest.mark.filterwarnings(

@@ -287,5 +287,7 @@ def test_while_a_sweep_is_driven_its_own_mirror_sends(tmp_path: Path) -> None:
     shutil.copytree(tracked_store(), tmp_path, dirs_exist_ok=True)
     with open_store(locate(tmp_path), create=False) as store, store.take_lease(store.sweep(NAME).id) as writer:
         writer.send_again()
+        before = (tmp_path / "sweeps" / NAME / "metrics.prom").read_bytes()
         (found,) = mirror(NAME, store=tmp_path)
+        assert (tmp_path / "sweeps" / NAME / "metrics.prom").read_bytes() == before
     assert (found.mlflow, found.unsent) == ("busy", MESSAGES)

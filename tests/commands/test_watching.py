@@ -27,11 +27,11 @@ def test_a_server_that_goes_away_meanwhile_is_waited_for(
         with store.take_lease(sweep.id) as writer:
             changes = noise_search.watch(NAME, store=shared.server, seconds=0.1)
             assert next(changes)["state"] == "running"
+            writer.update_sweep(budget_trials=4)
             postgres.stop()
             back = threading.Timer(1.5, postgres.start)
             back.start()
-            writer.update_sweep(budget_trials=4)  # waits, too
             assert next(changes)["budget"]["trials"] == 4
-            back.join()
+            assert not back.is_alive()  # it was asked while the server was away
             writer.update_sweep(state="interrupted")
         assert [found["state"] for found in changes][-1] == "interrupted"

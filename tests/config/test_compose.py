@@ -157,6 +157,8 @@ def test_a_folder_of_ones_own_that_is_missing_is_told_of(tmp_path: Path) -> None
         ("train.epochs=[1", "train.epochs=[1: no viable alternative at input '[1'"),
         ("budget.trials=1,2", "budget.trials=1,2: Ambiguous value for argument 'budget.trials=1,2'"),
         ("+train.epochs=3", "+train.epochs=3: Could not append to config. An item is already at 'train.epochs'."),
+        ("executor.gpus=1", "executor.gpus: expected executor=ray with it, got none of these choices"),
+        ("executor.adress=a", "executor: expected one of ['name'], got 'adress'"),
         ("~train.epoch", "~train.epoch: Could not delete from config. 'train.epoch' does not exist."),
     ],
 )
@@ -165,6 +167,11 @@ def test_a_wrong_override_is_told_the_key_the_value_and_what_is_allowed(override
     assert mistake == expected or mistake.startswith(f"{expected};")
     assert "full_key" not in mistake
     assert "Config search path" not in mistake
+
+
+def test_keys_beside_the_name_of_an_executor_that_is_none_are_told_of_with_their_choice() -> None:
+    found = mistakes_of("executor.name=slurm", "executor.gpus=1")
+    assert found == ["executor.gpus: expected executor=ray with it, got none of these choices"]
 
 
 def test_every_wrong_override_is_told_of_at_once() -> None:

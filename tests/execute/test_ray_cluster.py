@@ -31,6 +31,9 @@ from executor_examples import (
     when_trained,
     workbench,
 )
+from ray_clusters import ray_head
+from real_processes import free_port
+from requirements import needs
 
 from noise_search.errors import CallerError
 from noise_search.execute import ray_connections
@@ -229,8 +232,10 @@ def test_a_cluster_that_is_not_there_is_told_of_in_one_line(address: str) -> Non
 
 @pytest.mark.parametrize("is_named", [True, False], ids=["named", "auto"])
 def test_a_cluster_on_loopback_is_told_of_where_ray_looks_for_it_elsewhere(is_named: bool, ray_cluster: Any) -> None:
-    address = ray_cluster.address if is_named else "auto"
-    said, _ = made_at(address)
+    # RAY_ADDRESS, because what else `auto` finds is whatever runs on this machine.
+    address, more = (ray_cluster.address, {}) if is_named else ("auto", {"RAY_ADDRESS": ray_cluster.address})
+    said, _ = made_at(address, **more)
+    needs(not said.isdigit(), "a machine with an address beside loopback")
     assert said.startswith(f"executor.address: cannot reach a cluster by {address}, which Ray takes for ")
     assert said.endswith("where it listens to this machine alone, set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0\n")
 
@@ -271,15 +276,50 @@ def test_a_head_that_does_not_answer_is_waited_for_and_then_the_cluster_is_lost(
     with Gone(monkeypatch) as gone:
         head = ray_connections.Head()
         with pytest.raises(LostClusterError, match=rf"at {gone.address} has not answered for 31 s .*; once there"):
-            head.look(now=True)
+            head.look()
     assert caplog.text.count("does not answer") == 1
 
 
 def test_a_head_that_comes_back_in_time_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     with Gone(monkeypatch) as gone:
-        head = ray_connections.Head()
-        head.look()  # just connected
-        assert gone.now == 0.0
         gone.now, gone.back_at = 10.0, 25.0
-        head.look()
+        ray_connections.Head().look()
         assert gone.now == 25.0
+
+
+WITHOUT_HEAD = """
+import sys
+import psutil
+from executor_examples import long_job, workbench
+from noise_search.execute import ray_connections
+from noise_search.execute.contract import LostClusterError
+from noise_search.execute.making import make_executor
+from noise_search.executor_specs import RaySpec
+ray_connections.HEAD_SECONDS = 2.0
+executor = make_executor(RaySpec(address=sys.argv[1]), workbench(), "fused", "looped")
+executor.submit(1, long_job())
+def kill(ticket, epochs):
+    for one in psutil.process_iter(["name", "cmdline"]):
+        if one.info["name"] == "gcs_server" and any(sys.argv[1].split(":")[1] in word for word in one.info["cmdline"]):
+            one.kill()
+    print(executor.places)  # at once, while Ray does not know it yet
+try:
+    executor.next(kill)
+except LostClusterError as error:
+    print(error)
+executor.close()
+print("closed")
+"""
+
+
+@pytest.mark.slow
+def test_a_head_that_is_gone_while_its_nodes_live_is_noticed_before_anything_is_asked_of_it() -> None:
+    port = free_port()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(TESTS / "execute"), str(TESTS)])}
+    with ray_head(port):
+        command = [sys.executable, "-c", WITHOUT_HEAD, f"127.0.0.1:{port}"]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert ran.returncode == 0, ran.stderr
+    said, closed = ran.stdout.splitlines()
+    assert said.startswith(f"executor: the head of the Ray cluster at 127.0.0.1:{port} has not answered for ")
+    assert closed == "closed"

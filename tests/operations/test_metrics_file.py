@@ -121,6 +121,25 @@ def test_numbers_are_set_in_a_file_and_the_others_stay(tmp_path: Path) -> None:
     assert read(path) == before | {("mirror_unsent_messages", ""): 0, ("mirror_failing", ""): 0}
 
 
+def test_a_file_that_another_has_put_in_its_place_is_left_to_them_where_it_may_be_so(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.prom"
+    ours = MetricsFile(path, "one", lambda: NUMBERS)
+    ours.write(if_ours=True)
+    ours.write(if_ours=True)
+    assert read(path)["budget_trials", ""] == NUMBERS.budget
+    MetricsFile(path, "one", lambda: replace(NUMBERS, budget=99)).write()
+    ours.write(if_ours=True)
+    assert read(path)["budget_trials", ""] == 99
+    ours.write()
+    assert read(path)["budget_trials", ""] == NUMBERS.budget
+
+
+def test_numbers_that_cannot_be_set_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "metrics.prom").mkdir()
+    set_numbers(tmp_path / "metrics.prom", mirror_failing=False)
+    assert "metrics.prom cannot be brought up to date: " in caplog.text
+
+
 def test_no_file_is_made_to_set_numbers_in(tmp_path: Path) -> None:
     set_numbers(tmp_path / "metrics.prom", mirror_failing=False)
     assert list(tmp_path.iterdir()) == []

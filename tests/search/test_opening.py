@@ -16,6 +16,7 @@ from sweep_examples import (
     finished_store,
     plan,
     put_tracking_database,
+    record,
 )
 
 from noise_search.commands import run_sweep
@@ -86,22 +87,26 @@ def test_the_lease_is_given_back_whatever_happens_inside(tmp_path: Path) -> None
 NOBODY = ("executor=ray", "executor.address=127.0.0.1:9")
 
 
-def test_a_new_sweep_whose_workers_cannot_be_had_leaves_nothing(tmp_path: Path) -> None:
+def test_a_new_sweep_whose_workers_cannot_be_had_leaves_nothing_and_takes_nothing(tmp_path: Path) -> None:
+    of_before = tmp_path / "sweeps" / NAME / "card.yaml"  # as where a database is gone and its files are not
+    of_before.parent.mkdir(parents=True)
+    of_before.touch()
     with pytest.raises(CallerError, match=r"cannot reach a cluster by 127\.0\.0\.1:9"):
         drive(tmp_path, *NOBODY)
     with open_store(locate(tmp_path), create=False) as store:
         assert store.sweeps() == []
         assert store.optuna_storage().get_all_studies() == []
-    assert list((tmp_path / "sweeps").iterdir()) == []
+    assert [path for path in (tmp_path / "sweeps").rglob("*") if path.is_file()] == [of_before]
     assert drive(tmp_path, "budget.trials=1").state == "complete"
 
 
-def test_a_sweep_that_has_trials_stays_where_its_workers_cannot_be_had(tmp_path: Path) -> None:
+def test_a_sweep_whose_workers_cannot_be_had_stays_as_it_was(tmp_path: Path) -> None:
     drive(tmp_path, "budget.trials=1")
+    before = record(tmp_path)
     with pytest.raises(CallerError, match="cannot reach a cluster"):
         drive(tmp_path, "budget.trials=2", *NOBODY)
-    with open_store(locate(tmp_path), create=False) as store:
-        assert len(store.members(store.sweep(NAME).id)) > 1
+    after = record(tmp_path)
+    assert (after.state, after.budget_trials, after.config) == (before.state, before.budget_trials, before.config)
     assert drive(tmp_path, "budget.trials=2").state == "complete"
 
 

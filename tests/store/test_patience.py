@@ -37,7 +37,7 @@ from noise_search.store import (
     patience,
     store_choice,
 )
-from noise_search.store.patience import Patience, is_repeated
+from noise_search.store.patience import Outage, Patience, is_repeated
 from noise_search.store.renewing import Renewal
 from noise_search.store.studies import Ending, StudyStorage, create_trials, end_trials
 
@@ -290,7 +290,7 @@ def test_a_loss_is_told_at_every_try_and_warned_of_once(
     monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
     own = Patience(60)
     told: list[bool] = []
-    own.on_loss = told.append
+    own.outage.on_loss = told.append
     fails = [True, True, True, False, True, False]
 
     def transact() -> None:
@@ -305,29 +305,42 @@ def test_a_loss_is_told_at_every_try_and_warned_of_once(
     assert warned == ["database lost, trying again for 60 s: gone", "database found again"] * 2
 
 
-def test_two_threads_that_lose_one_server_warn_of_it_once(
+def test_who_gave_up_leaves_it_to_the_next_success_to_say_that_it_is_over(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
-    own = Patience(60)
-    lost_to: set[int] = set()
 
-    def note(is_lost: bool) -> None:
-        if is_lost:
-            lost_to.add(threading.get_ident())
+    def fail() -> None:
+        raise lost()
 
-    def transact() -> None:
-        if len(lost_to) < 2:  # until both have found it lost
-            raise lost()
-
-    own.on_loss = note
+    one = Patience(0.05)
+    other = Patience(60, one.outage)  # as the storage of Optuna's studies has it, on the same server
     with caplog.at_level(logging.WARNING):
-        threads = [threading.Thread(target=own.call, args=(transact,)) for _ in range(2)]
+        with pytest.raises(StoreLostError):
+            one.call(fail)
+        other.call(lambda: None)
+        with pytest.raises(StoreLostError):
+            one.call(fail)  # without waiting again: it has not been found by this one
+    warned = [record.getMessage() for record in caplog.records]
+    assert warned == ["database lost, trying again for 0 s: gone", "database found again"]
+
+
+def test_threads_that_lose_one_server_warn_of_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    outage, ready = Outage(), threading.Barrier(8)
+
+    def lose() -> None:
+        ready.wait()
+        outage.goes_on("lost")
+
+    with caplog.at_level(logging.WARNING):
+        threads = [threading.Thread(target=lose) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert [record.getMessage() for record in caplog.records].count("database lost, trying again for 60 s: gone") == 1
+        outage.is_over()
+        outage.is_over()
+    assert [record.getMessage() for record in caplog.records] == ["lost", "database found again"]
 
 
 def test_after_ctrl_c_nobody_waits_again(monkeypatch: pytest.MonkeyPatch) -> None:
