@@ -302,6 +302,7 @@ def kill(ticket, epochs):
     for one in psutil.process_iter(["name", "cmdline"]):
         if one.info["name"] == "gcs_server" and any(sys.argv[1].split(":")[1] in word for word in one.info["cmdline"]):
             one.kill()
+            one.wait()
     print(executor.places)  # at once, while Ray does not know it yet
 try:
     executor.next(kill)
