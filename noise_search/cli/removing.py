@@ -16,7 +16,9 @@ def add_rm(command: AddCommand) -> None:
     """Add the command to the command line."""
     rm = command("rm", _rm, "remove a sweep: its trials, study, files and MLflow runs")
     rm.add_argument("name", metavar="NAME")
-    rm.add_argument("--keep-runs", action="store_true", help="leave its runs in MLflow")
+    runs = "leave its runs in MLflow; else they are deleted there, and mlflow gc frees their files"
+    rm.add_argument("--keep-runs", action="store_true", help=runs)
+    rm.add_argument("--keep-files", action="store_true", help="leave its card, report, log and checkpoints")
     rm.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
 
 
@@ -27,7 +29,8 @@ def _rm(options: argparse.Namespace, _: Sequence[str]) -> int:
     if not options.yes and not _agreed(f"{options.name}, {one['trials']['complete']} complete trials"):
         print("nothing was removed", file=sys.stderr)
         return DONE
-    removal = commands.rm(options.name, store=options.store, keep_runs=options.keep_runs)
+    kept = {"keep_runs": options.keep_runs, "keep_files": options.keep_files}
+    removal = commands.rm(options.name, store=options.store, **kept)
     if options.json:
         print_json(asdict(removal))
     else:

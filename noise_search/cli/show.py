@@ -261,6 +261,8 @@ def print_more(found: dict[str, Any], store: str | None) -> None:
     """
     if found["state"] == "out_of_time":
         print("out of time: budget.minutes is used up; the sweep command with a larger one goes on")
+    if found["state"] == "failed":
+        print(f"failed: sweeps/{found['name']}/log.jsonl in the store's folder says why; the sweep command goes on")
     if found["budget"]["seeds"] > 1:
         print(f"every trial trains with {found['budget']['seeds']} seeds")
     if lost := {state: found["controls"][state] for state in ("infeasible", "failed") if found["controls"][state]}:

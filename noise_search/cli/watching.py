@@ -61,13 +61,27 @@ def _lines(options: argparse.Namespace) -> Iterator[Callable[[Statuses], None]]:
 def _blocks(show: Callable[[Statuses], None]) -> Iterator[Callable[[Statuses], None]]:
     """A block a change: each in place of the last on a terminal, else one after the other."""
     if not sys.stdout.isatty():
-        yield lambda found: print(_block(show, found), flush=True)
+        yield _once_each(show)
         return
     from rich.live import Live
     from rich.text import Text
 
     with Live(auto_refresh=False) as live:
         yield lambda found: live.update(Text.from_ansi(_block(show, found)), refresh=True)
+
+
+def _once_each(show: Callable[[Statuses], None]) -> Callable[[Statuses], None]:
+    """Print a block unless it says, but for the time, what the last one said: a block does not show everything."""
+    last = ""
+
+    def draw(found: Statuses) -> None:
+        nonlocal last
+        time, _, said = _block(show, found).partition("\n")
+        if said != last:
+            print(f"{time}\n{said}", flush=True)
+        last = said
+
+    return draw
 
 
 def _block(show: Callable[[Statuses], None], found: Statuses) -> str:

@@ -33,6 +33,7 @@ from noise_search.tracking.places import tracking_uri as uri_of
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_BYTES, FEW_FREE_BYTES = 100 * 2**20, 2**30
+SERVER_ADVICE = "start it, or go on with the sweeps at another tracking.uri"
 NAMED_SWEEPS = 3  # by name where many use what does not work
 
 
@@ -181,7 +182,8 @@ def _servers(location: Location, named: str | None) -> Iterator[Check]:
     users = _users(location, uri_of, named)
     for address, sweeps in users.items():
         for check in _looked(f"MLflow server {address}", partial(_server, address)):
-            yield _used_by(check, sweeps)
+            is_down = check.state == "fail" and not check.advice
+            yield _used_by(replace(check, advice=SERVER_ADVICE) if is_down else check, sweeps)
 
 
 def _users(

@@ -46,6 +46,20 @@ def make_executor(spec: ExecutorSpec, workbench: Workbench, mode: Resolved, scor
     return RayExecutor(kit, sizes, spec)
 
 
+def refuse_unready(spec: ExecutorSpec) -> None:
+    """Refuse an executor whose library or cluster is not there, within seconds: before anything is made for it.
+
+    Raises:
+        CallerError: So it is.
+    """
+    refuse_not_installed(spec)
+    if isinstance(spec, RaySpec) and spec.address is not None:
+        _set_up_ray(spec)
+        from noise_search.execute.ray_connections import head_at
+
+        head_at(spec.address)
+
+
 def refuse_not_installed(spec: ExecutorSpec) -> None:
     """Refuse an executor whose library is not there, before anything is done for it."""
     if isinstance(spec, RaySpec) and importlib.util.find_spec("ray") is None:

@@ -48,7 +48,7 @@ def connect(address: str | None) -> bool:
         _refuse_the_network()
         _init("local", "null", num_cpus=cores(), include_dashboard=False)
     else:
-        _init(_found(address), address)
+        _init(head_at(address), address)
     return True
 
 
@@ -60,8 +60,12 @@ def _init(address: str, shown: str, **options: object) -> None:
         raise CallerError(_unreachable(shown, error)) from error
 
 
-def _found(address: str) -> str:
-    """HOST:PORT that Ray makes of an address, where a head lets us in: to find out takes Ray itself minutes."""
+def head_at(address: str) -> str:
+    """HOST:PORT that Ray makes of an address, where a head lets us in: to find out takes Ray itself minutes.
+
+    Raises:
+        CallerError: Nobody listens there, or asks for another token.
+    """
     found = address
     try:
         found = str(canonicalize_bootstrap_address_or_die(address))
@@ -77,7 +81,8 @@ def _found(address: str) -> str:
         if found == address:
             raise CallerError(_unreachable(address, error)) from error
         taken = _unreachable(f"{address}, which Ray takes for {found}", error)
-        raise CallerError(f"{taken}; where it listens to this machine alone, set {_ALONE}=0") from error
+        alone = f"where it listens to this machine alone, set {_ALONE}=0; a sweep's own lets nobody in"
+        raise CallerError(f"{taken}; {alone}") from error
     return found
 
 

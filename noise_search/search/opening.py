@@ -10,7 +10,7 @@ from typing import cast
 
 from noise_search.data import Dataset
 from noise_search.errors import CallerError
-from noise_search.execute import Executor, make_executor, refuse_not_installed
+from noise_search.execute import Executor, make_executor, refuse_unready
 from noise_search.search.asking import Study
 from noise_search.search.identity import default_name, digest_of, identity_of, refuse_another
 from noise_search.search.mirroring import member_name, opened_entry
@@ -147,7 +147,7 @@ def open_sweep(plan: Plan, location: Location) -> Iterator[OpenSweep]:
         CallerError: The store cannot be used, the name is another search's, or somebody else drives the sweep.
     """
     spec = plan.spec
-    refuse_not_installed(spec.executor)
+    refuse_unready(spec.executor)
     with cpu_threads(spec.train.threads):
         workbench = provisional_workbench(plan.spec, dataset=plan.dataset)
         refuse_unfusable(workbench, spec.train.mode, spec.train.score_mode)

@@ -21,7 +21,9 @@ def constant_sweeps(store: Store, sweep_id: int) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(name for name, _ in settings) if store.find_sweep(name))
 
 
-def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: Path, *, keep_runs: bool = False) -> int:
+def remove_sweep(
+    store: Store, location: Location, sweep: SweepRecord, folder: Path | None, *, keep_runs: bool = False
+) -> int:
     """Remove a sweep under its lease; returns how many runs MLflow had of it.
 
     From the first step on the sweep can only be removed, not continued; our own row, by which it is found, goes last.
@@ -29,7 +31,7 @@ def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: P
     Args:
         store: Open, at `location`.
         sweep: As `store` has it.
-        folder: Of its files.
+        folder: Of its files; None leaves them where they are.
         keep_runs: Leave what MLflow has of it where it is.
 
     Raises:
@@ -44,9 +46,10 @@ def remove_sweep(store: Store, location: Location, sweep: SweepRecord, folder: P
             _look_at_server(place.url)  # while the sweep is still one that can be continued
         writer.mark_removed()
         runs = delete_sweep_runs(place, sweep.name) if is_mirrored and not keep_runs else 0
-        Folder(checkpoint_folder(location, sweep)).remove()
-        if folder.is_dir():
-            shutil.rmtree(folder)
+        if folder is not None:
+            Folder(checkpoint_folder(location, sweep)).remove()
+            if folder.is_dir():
+                shutil.rmtree(folder)
         delete_study(store.optuna_storage(), sweep.name)
         writer.remove_sweep()
     return runs

@@ -8,7 +8,7 @@ from noise_search.store.confirmations import (
     store_choice,
 )
 from noise_search.store.leases import LeaseLost
-from noise_search.store.locations import DEFAULT_STORE, Location, locate
+from noise_search.store.locations import DEFAULT_STORE, FOLDER_VARIABLE, Location, locate, owner_of
 from noise_search.store.patience import StoreLostError
 from noise_search.store.records import (
     CardRecord,
@@ -34,6 +34,7 @@ __all__ = [
     "CHOOSE",
     "DEFAULT_STORE",
     "FINAL_STATES",
+    "FOLDER_VARIABLE",
     "MEASURE",
     "REMOVED",
     "CardRecord",
@@ -62,6 +63,7 @@ __all__ = [
     "latest_with",
     "locate",
     "open_store",
+    "owner_of",
     "schema_versions",
     "store_choice",
 ]

@@ -40,9 +40,9 @@ def test_a_sweep_prints_its_front_its_pick_and_where_to_look(ns: Run, tmp_path: 
     assert "mlflow" not in out  # this sweep is not tracked
     last = next(line for line in out.splitlines() if line.startswith("next: "))
     _, _, *following = shlex.split(last)
-    code, _, errors = ns(*following, "--preview")
+    code, previewed, _ = ns(*following, "--preview")
     assert code == 0
-    assert any(line.startswith("stage 2:") for line in errors)
+    assert "\nstage 2:" in previewed
     assert here() == []
 
 

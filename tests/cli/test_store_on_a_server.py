@@ -95,7 +95,13 @@ def test_a_sweep_on_a_server_from_migrate_to_rm(ns: Run, postgres: Server, url: 
     assert len(postgres.ask("SELECT 1 FROM optuna.trials", url.rpartition("/")[2])) == BUDGET + 2
     assert len(postgres.ask("SELECT 1 FROM mlflow.runs WHERE status = 'RUNNING'", url.rpartition("/")[2])) == 0
     assert len(postgres.ask("SELECT 1 FROM mlflow.runs", url.rpartition("/")[2])) > BUDGET + CONTROLS
+    folder = os.environ["NOISE_SEARCH_FOLDER"]
+    os.environ["NOISE_SEARCH_FOLDER"] = str(tmp_path / "elsewhere")  # as in another working folder; see `url`
+    code, _, (refused,) = ns("rm", NAME, "--yes", "--store", url)
+    assert (code, "which keeps none; name it by $NOISE_SEARCH_FOLDER, or leave" in refused) == (2, True)
+    os.environ["NOISE_SEARCH_FOLDER"] = folder
     run("rm", NAME, "--yes")
+    assert not (tmp_path / "files" / "sweeps" / NAME).exists()
     assert [one["name"] for one in json_of(ns, "status", "--store", url)] == [f"{NAME}-constant"]  # type: ignore[attr-defined]
     for secret in (PASSWORD, "p%40ss%3Aw%2Frd"):
         assert secret not in stored

@@ -19,6 +19,7 @@ import pytest
 from cli_runs import Refused, Run
 from sweep_examples import BUDGET, NAME, TINY, command, config, environment, finished_store, forked
 
+from noise_search.cli.watching import _blocks
 from noise_search.commands import Silent, run_sweep, status, statuses
 from noise_search.store import locate, open_store
 
@@ -127,6 +128,13 @@ def test_ctrl_c_ends_watching_with_130_and_not_the_sweep(tmp_path: Path) -> None
         assert (process.wait(30), errors) == (130, "interrupted\n")
         assert NAME in out
         assert status(NAME, store=store)["state"] == "running"
+
+
+def test_a_block_that_says_what_the_last_one_said_is_not_printed_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with _blocks(lambda found: print(found[0]["shown"])) as draw:
+        for shown, unseen in (("a", 1), ("a", 2), ("b", 3), ("a", 4)):
+            draw([{"shown": shown, "unseen": unseen}])
+    assert re.sub(r"(?m)^\d{4}-\S+ \S+\n", "", capsys.readouterr().out) == "a\n\nb\n\na\n\n"
 
 
 def test_what_does_not_run_is_shown_once_as_without_watching(ns: Run) -> None:

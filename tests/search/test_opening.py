@@ -84,15 +84,16 @@ def test_the_lease_is_given_back_whatever_happens_inside(tmp_path: Path) -> None
         store.take_lease(store.sweep(NAME).id, owner="elsewhere:17:x").release()
 
 
-NOBODY = ("executor=ray", "executor.address=127.0.0.1:9")
+NOWHERE = ("executor=ray", "executor.resources={nowhere: 1}")
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_new_sweep_whose_workers_cannot_be_had_leaves_nothing_and_takes_nothing(tmp_path: Path) -> None:
     of_before = tmp_path / "sweeps" / NAME / "card.yaml"  # as where a database is gone and its files are not
     of_before.parent.mkdir(parents=True)
     of_before.touch()
-    with pytest.raises(CallerError, match=r"cannot reach a cluster by 127\.0\.0\.1:9"):
-        drive(tmp_path, *NOBODY)
+    with pytest.raises(CallerError, match=r"expected a node of the cluster with 1 CPU, 1 nowhere, got none"):
+        drive(tmp_path, *NOWHERE)
     with open_store(locate(tmp_path), create=False) as store:
         assert store.sweeps() == []
         assert store.optuna_storage().get_all_studies() == []
@@ -100,11 +101,18 @@ def test_a_new_sweep_whose_workers_cannot_be_had_leaves_nothing_and_takes_nothin
     assert drive(tmp_path, "budget.trials=1").state == "complete"
 
 
+def test_where_nobody_listens_at_the_address_of_a_cluster_not_even_a_store_is_made(tmp_path: Path) -> None:
+    with pytest.raises(CallerError, match=r"cannot reach a cluster by 127\.0\.0\.1:9"):
+        drive(tmp_path / "store", "executor=ray", "executor.address=127.0.0.1:9")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_sweep_whose_workers_cannot_be_had_stays_as_it_was(tmp_path: Path) -> None:
     drive(tmp_path, "budget.trials=1")
     before = record(tmp_path)
-    with pytest.raises(CallerError, match="cannot reach a cluster"):
-        drive(tmp_path, "budget.trials=2", *NOBODY)
+    with pytest.raises(CallerError, match="expected a node of the cluster with"):
+        drive(tmp_path, "budget.trials=2", *NOWHERE)
     after = record(tmp_path)
     assert (after.state, after.budget_trials, after.config) == (before.state, before.budget_trials, before.config)
     assert drive(tmp_path, "budget.trials=2").state == "complete"
