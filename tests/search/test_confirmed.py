@@ -87,6 +87,7 @@ def test_a_sweep_that_nobody_has_confirmed_has_no_latest() -> None:
 def as_of_schema_0005(folder: Path) -> Path:
     """The store as that version left it: confirmations had the total of their sweep for its complete trials."""
     with closing(sqlite3.connect(folder / "search.db")) as database, database:
+        database.execute("DROP TABLE stores")
         database.execute("ALTER TABLE confirmations DROP COLUMN generation")
         database.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0005'")
         database.execute("UPDATE confirmations SET settings = json_set(settings, '$.trials', ?)", [BUDGET])
