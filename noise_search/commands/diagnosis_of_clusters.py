@@ -18,14 +18,19 @@ def ray_package() -> Iterator[Check]:
     """Whether Ray is installed, in a version that this one works with."""
     try:
         importlib.metadata.version("ray")
-        yield replace(package_check(_needed()), name="Ray")
     except importlib.metadata.PackageNotFoundError:
         yield Check("Ray", "absent", "not installed", INSTALL)
+    else:
+        yield replace(package_check(_needed()), name="Ray")
 
 
 def _needed() -> Requirement:
-    found = map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
-    return next(one for one in found if one.name == "ray")
+    """The versions that this one works with; any, where this one is not installed as a package."""
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        lines = []
+    return next((one for one in map(Requirement, lines) if one.name == "ray"), Requirement("ray"))
 
 
 def ray_cluster(address: str) -> Iterator[Check]:

@@ -167,7 +167,7 @@ class ProcessesExecutor(WaitingExecutor):
             worker.end()
             self._lose(worker, _how_it_ended(worker.process.returncode))
 
-    def _look_after(self, now: float, on_epoch: OnEpoch) -> None:  # noqa: ARG002
+    def _look_after(self, now: float, on_epoch: OnEpoch) -> None:  # noqa: ARG002  # Ray's needs it
         """Find workers that are gone or silent."""
         for worker in list(self._workers.values()):
             silent = now - worker.heard

@@ -101,8 +101,7 @@ def locate(
 
     Args:
         store: `~` is expanded; a location is itself.
-        folder: Of the files of a store in PostgreSQL; None takes $NOISE_SEARCH_FOLDER, else
-            ./noise_search_files.
+        folder: Of the files of a store in PostgreSQL; None takes $NOISE_SEARCH_FOLDER, else ./noise_search_files.
         retry_seconds: How long work that has begun waits for a server that is lost.
 
     Raises:

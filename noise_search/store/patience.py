@@ -57,9 +57,13 @@ class Outage:
         if self.on_loss is not None:
             self.on_loss(True)
 
-    def is_over(self) -> None:
-        """A try has succeeded; nothing is said where none had failed."""
-        if not self._is_told:
+    def is_over(self, *, waited: bool = False) -> None:
+        """A try has succeeded; nothing is said where none had failed.
+
+        Args:
+            waited: Whether whoever made it had tried before: it hears of the end even if another has found it first.
+        """
+        if not (waited or self._is_told):
             return
         with self._lock:
             was_told, self._is_told = self._is_told, False
@@ -100,8 +104,10 @@ class Patience:
                 raise self._lost(error) from error
             self._tell(error)
             found = self._again(transact)
+            self.outage.is_over(waited=True)
+        else:
+            self.outage.is_over()
         self._given_up = False
-        self.outage.is_over()
         return found
 
     def _tell(self, error: BaseException) -> None:

@@ -305,6 +305,25 @@ def test_a_loss_is_told_at_every_try_and_warned_of_once(
     assert warned == ["database lost, trying again for 60 s: gone", "database found again"] * 2
 
 
+def test_who_has_waited_hears_of_the_end_also_where_another_has_found_it_first(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
+    own = Patience(60)
+    told: list[bool] = []
+    own.outage.on_loss = told.append
+
+    def transact() -> None:
+        if told.count(True) < 2:
+            raise lost()
+        Patience(60, own.outage).call(lambda: None)  # the mirror, say, on its own thread
+
+    with caplog.at_level(logging.WARNING):
+        own.call(transact)
+    assert told == [True, True, False, False]  # of the other, and then its own
+    assert [record.getMessage() for record in caplog.records].count("database found again") == 1
+
+
 def test_who_gave_up_leaves_it_to_the_next_success_to_say_that_it_is_over(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
